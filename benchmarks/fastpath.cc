@@ -1,0 +1,268 @@
+// fastpath: what one call costs, with one thread and everything in the cache.
+//
+// Each kernel does a fixed number of operations (one allocation and its free) per repetition. The repetitions of all
+// kernels are interleaved, and each kernel reports its fastest and its median repetition in nanoseconds per operation.
+// What an object holds is written through volatile and compared before its free.
+#include <algorithm>
+#include <cstdio>
+#include <functional>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "benchmarks/harness/harness.h"
+#include "benchmarks/harness/random.h"
+
+ABSL_FLAG(uint64_t, operations, 40960, "operations per repetition of each kernel");
+ABSL_FLAG(uint64_t, repetitions, 41, "repetitions of each kernel");
+ABSL_FLAG(uint64_t, max_size, 1000, "largest object of the kernels with random sizes, bytes");
+
+namespace {
+
+constexpr size_t batch = 128;
+constexpr size_t ring_slots = 4096;
+constexpr size_t aligned_to = 64;
+constexpr size_t realloc_steps = 4;
+
+// How an object comes and goes.
+enum class face { malloc_free, calloc_free, aligned_free, new_sized_delete };
+
+template <face Face> void *allocate(size_t size) {
+    void *object = nullptr;
+    if (Face == face::malloc_free) {
+        object = malloc(size);
+    } else if (Face == face::calloc_free) {
+        object = calloc(1, size);
+    } else if (Face == face::aligned_free) {
+        object = aligned_alloc(aligned_to, size);
+    } else {
+        object = ::operator new(size);
+    }
+    return object;
+}
+
+template <face Face> void release(void *object, size_t size) {
+    if (Face == face::new_sized_delete) {
+        ::operator delete(object, size);
+    } else {
+        free(object);
+    }
+}
+
+volatile uint64_t *word(void *object) {
+    return static_cast<volatile uint64_t *>(object);
+}
+
+[[noreturn]] void fail_contents(void *object, uint64_t expected) {
+    bench::fail("object %p reads %llu where %llu was written", object, static_cast<unsigned long long>(*word(object)),
+                static_cast<unsigned long long>(expected));
+}
+
+// An allocation whose first word is `value`. A NULL crashes on the write; a calloc that is not zero fails.
+template <face Face> inline void *make(size_t size, uint64_t value) {
+    void *const object = allocate<Face>(size);
+    if (Face == face::calloc_free && *word(object) != 0) {
+        fail_contents(object, 0);
+    }
+    *word(object) = value;
+    return object;
+}
+
+template <face Face> inline void drop(void *object, size_t size, uint64_t value) {
+    if (*word(object) != value) {
+        fail_contents(object, value);
+    }
+    release<Face>(object, size);
+}
+
+// Allocates one object and frees it.
+template <face Face> void run_pair(size_t size, uint64_t operations) {
+    for (uint64_t i = 0; i < operations; i++) {
+        drop<Face>(make<Face>(size, i), size, i);
+    }
+}
+
+// Allocates `batch` objects, then frees the newest first.
+void run_lifo(size_t size, uint64_t operations) {
+    void *objects[batch];
+    for (uint64_t done = 0; done < operations; done += batch) {
+        for (size_t i = 0; i < batch; i++) {
+            objects[i] = make<face::malloc_free>(size, done + i);
+        }
+        for (size_t i = batch; i-- > 0;) {
+            drop<face::malloc_free>(objects[i], size, done + i);
+        }
+    }
+}
+
+// Allocates `batch` objects, then frees the oldest first.
+void run_fifo(size_t size, uint64_t operations) {
+    void *objects[batch];
+    for (uint64_t done = 0; done < operations; done += batch) {
+        for (size_t i = 0; i < batch; i++) {
+            objects[i] = make<face::malloc_free>(size, done + i);
+        }
+        for (size_t i = 0; i < batch; i++) {
+            drop<face::malloc_free>(objects[i], size, done + i);
+        }
+    }
+}
+
+// The ring: `ring_slots` objects of random sizes; each operation replaces the one in a random slot. The numbers are
+// drawn before the clock starts.
+struct ring {
+    std::vector<void *> objects;
+    std::vector<uint32_t> sizes;
+    std::vector<uint32_t> order;
+
+    ring(uint64_t operations, size_t max_size, uint64_t seed) {
+        bench::random_source random(seed);
+        for (uint64_t i = 0; i < operations; i++) {
+            sizes.push_back(static_cast<uint32_t>(random.between(8, max_size)));
+            order.push_back(static_cast<uint32_t>(random.below(ring_slots)));
+        }
+        for (size_t slot = 0; slot < ring_slots; slot++) {
+            objects.push_back(make<face::malloc_free>(random.between(8, max_size), slot));
+        }
+    }
+    ring(const ring &) = delete;
+    ring &operator=(const ring &) = delete;
+    ~ring() {
+        for (size_t slot = 0; slot < ring_slots; slot++) {
+            drop<face::malloc_free>(objects[slot], 0, slot);
+        }
+    }
+
+    void run() {
+        for (size_t i = 0; i < order.size(); i++) {
+            const uint32_t slot = order[i];
+            drop<face::malloc_free>(objects[slot], 0, slot);
+            objects[slot] = make<face::malloc_free>(sizes[i], slot);
+        }
+    }
+};
+
+// An object that doubles `realloc_steps` times from `size` on; each step is an operation. The first and the last word
+// that were there before must still be there.
+void run_realloc(size_t size, uint64_t operations) {
+    for (uint64_t done = 0; done < operations; done += realloc_steps) {
+        void *object = make<face::malloc_free>(size, done);
+        size_t now = size;
+        for (size_t step = 0; step < realloc_steps; step++) {
+            word(object)[now / 8 - 1] = done;
+            object = realloc(object, 2 * now);
+            if (word(object)[now / 8 - 1] != done) {
+                fail_contents(object, done);
+            }
+            now *= 2;
+        }
+        drop<face::malloc_free>(object, now, done);
+    }
+}
+
+struct kernel {
+    std::string name;
+    size_t size;          // bytes; 0 if random
+    uint64_t operations;  // per repetition
+    std::function<void()> run;
+    std::vector<double> nanoseconds;  // per operation, one per repetition
+};
+
+// Large objects take longer, so that fewer of them tell as much. A multiple of `batch`.
+uint64_t operations_for(size_t size, uint64_t operations) {
+    const uint64_t fewer = size <= 1024 ? operations : operations * 1024 / size;
+    return std::max<uint64_t>(fewer / batch, 1) * batch;
+}
+
+std::vector<kernel> all_kernels(uint64_t operations, ring *random_ring) {
+    std::vector<kernel> kernels;
+    const auto add = [&](const char *name, size_t size, void (*run)(size_t, uint64_t)) {
+        const uint64_t count = operations_for(size, operations);
+        kernels.push_back({name, size, count, [=] { run(size, count); }, {}});
+    };
+    for (size_t size = 8; size <= 32768; size *= 2) {
+        add("pair", size, run_pair<face::malloc_free>);
+    }
+    for (size_t size : {8, 16, 32, 64, 128, 512, 2048, 8192, 32768}) {
+        add("lifo batch", size, run_lifo);
+        add("fifo batch", size, run_fifo);
+    }
+    kernels.push_back({"random ring", 0, operations, [=] { random_ring->run(); }, {}});
+    for (size_t size : {16, 64, 128, 1024, 8192}) {
+        add("calloc", size, run_pair<face::calloc_free>);
+        add("realloc", size, run_realloc);
+        add("aligned to 64", size < aligned_to ? aligned_to : size, run_pair<face::aligned_free>);
+        add("new, sized delete", size, run_pair<face::new_sized_delete>);
+    }
+    return kernels;
+}
+
+// Runs the kernel once, and keeps the time if asked to.
+void time_once(kernel *timed, bool keep) {
+    const double start = bench::now();
+    timed->run();
+    const double seconds = bench::now() - start;
+    if (keep) {
+        timed->nanoseconds.push_back(seconds * 1e9 / static_cast<double>(timed->operations));
+    }
+    bench::advance(timed->operations);
+}
+
+// [{"kernel": "pair", "size": 8, "min_ns": 1.0, "median_ns": 1.1}, ...]
+std::string kernels_json(std::vector<kernel> *kernels) {
+    std::string json;
+    for (kernel &each : *kernels) {
+        std::sort(each.nanoseconds.begin(), each.nanoseconds.end());
+        char text[256];
+        snprintf(text, sizeof text, "%s{\"kernel\": \"%s\", \"size\": %zu, \"min_ns\": %.3f, \"median_ns\": %.3f}",
+                 json.empty() ? "" : ", ", each.name.c_str(), each.size, each.nanoseconds.front(),
+                 each.nanoseconds[each.nanoseconds.size() / 2]);
+        json += text;
+    }
+    return "[" + json + "]";
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    bench::begin("fastpath", argc, argv);
+    const uint64_t repetitions = absl::GetFlag(FLAGS_repetitions);
+    const uint64_t max_size = absl::GetFlag(FLAGS_max_size);
+    const uint64_t seed = absl::GetFlag(FLAGS_seed);
+    bench::require_flag("operations", absl::GetFlag(FLAGS_operations), batch, 1u << 30);
+    bench::require_flag("repetitions", repetitions, 1, 1000000);
+    bench::require_flag("max_size", max_size, 8, 1 << 20);
+    const uint64_t operations = absl::GetFlag(FLAGS_operations) / batch * batch;
+
+    double seconds;
+    uint64_t done = 0;
+    std::string json;
+    {
+        ring random_ring(operations, max_size, seed);
+        std::vector<kernel> kernels = all_kernels(operations, &random_ring);
+        for (const kernel &each : kernels) {
+            done += each.operations * (repetitions + 1);
+        }
+        bench::expect_operations(done);
+        const double start = bench::now();
+        for (uint64_t repetition = 0; repetition <= repetitions; repetition++) {
+            for (kernel &each : kernels) {
+                time_once(&each, repetition > 0);  // the first one warms up
+            }
+        }
+        seconds = bench::now() - start;
+        json = kernels_json(&kernels);
+    }
+
+    bench::report report;
+    report.parameter("threads", 1);
+    report.parameter("operations", operations);
+    report.parameter("repetitions", repetitions);
+    report.parameter("max_size", max_size);
+    report.parameter("seed", seed);
+    report.json("kernels", json);
+    report.verified("the first word of every object before its free, of every calloc, and what realloc moved");
+    report.print(seconds, done);
+    return 0;
+}

@@ -1,0 +1,50 @@
+// What the middle end, and the parts of allocator/ that deal with large objects and statistics, may call.
+#ifndef BACKEND_BACKEND_H_
+#define BACKEND_BACKEND_H_
+
+#include "backend/segment.h"
+
+#pragma GCC visibility push(hidden)
+
+// A span of the class, no object of it in use; NULL with errno ENOMEM if there is no memory.
+struct td_span *td_backend_alloc_span(size_t class_index);
+void td_backend_free_span(struct td_span *span);
+
+// The span that holds an object of a size class. Aborts if `pointer` does not lie in such a span.
+struct td_span *td_backend_span_of(const void *pointer, const char *call);
+
+// Gives memory back that the program is not likely to need soon: see purge.c. To be called every `TD_TICK_MS` or so.
+void td_backend_maintain(uint64_t now_ms);
+
+// Gives up to `bytes` of free memory back, at once. Returns how many. Takes the lock, many times.
+size_t td_backend_purge(size_t bytes);
+
+// How long memory stays with a process that has stopped using it, in ms.
+void td_backend_set_decay_ms(uint64_t decay_ms);
+
+// Bytes in every state. `span_bytes` is what small and large spans hold, `large_bytes` of it or beside it in large
+// objects: used = small_span_bytes + large_bytes.
+struct td_backend_stats {
+    size_t small_span_bytes;
+    size_t large_bytes;      // in large objects
+    size_t large_tail_bytes; // behind large objects, up to the end of their runs
+    size_t dirty_bytes;      // free, perhaps resident
+    size_t clean_bytes;      // free, not resident
+    size_t mapped_bytes;     // the sum of the above
+    size_t metadata_bytes;
+    size_t segments;         // cut into spans
+    size_t purged_bytes;     // since the start
+    uint64_t system_calls;
+};
+void td_backend_get_stats(struct td_backend_stats *stats);
+
+// Takes and releases every lock of the backend, for fork(2).
+void td_backend_fork_prepare(void);
+void td_backend_fork_done(void);
+
+// Walks everything and aborts where it does not add up. Debug builds only.
+void td_backend_check(void);
+
+#pragma GCC visibility pop
+
+#endif  // BACKEND_BACKEND_H_

@@ -1,0 +1,184 @@
+#include "backend/large.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "backend/os.h"
+#include "backend/page_heap.h"
+#include "backend/page_map.h"
+#include "backend/run_store.h"
+#include "base/fatal.h"
+#include "base/size_class.h"
+
+static size_t pages_of(size_t bytes) {
+    return (bytes + TD_PAGE_BYTES - 1) >> TD_PAGE_SHIFT;
+}
+
+static size_t segments_of(size_t bytes) {
+    return (bytes + TD_SEGMENT_BYTES - 1) >> TD_SEGMENT_SHIFT;
+}
+
+static void *alloc_span(size_t pages, size_t alignment, bool *is_zero) {
+    size_t align_pages = alignment > TD_PAGE_BYTES ? alignment >> TD_PAGE_SHIFT : 1;
+    struct td_span *span = td_page_heap_alloc(pages, align_pages, 0, is_zero);
+    return span != NULL ? (void *)span->start : NULL;
+}
+
+static struct td_segment_run *take_run(size_t segments, size_t align_segments, size_t bytes, bool *is_zero) {
+    if (!td_run_store_enter())
+        return NULL;
+    struct td_segment_run *run = td_run_take(segments, align_segments, is_zero);
+    if (run != NULL) {
+        run->state = TD_RUN_LARGE;
+        run->bytes = bytes;
+        td_backend_note_used(bytes);
+    }
+    td_run_store_leave();
+    return run;
+}
+
+static struct td_segment_run *alloc_run(size_t bytes, size_t alignment, bool *is_zero) {
+    size_t segments = segments_of(bytes);
+    size_t align_segments = alignment > TD_SEGMENT_BYTES ? alignment >> TD_SEGMENT_SHIFT : 1;
+    struct td_segment_run *run = take_run(segments, align_segments, bytes, is_zero);
+    // Another thread may take what was mapped for this one; then map again.
+    while (run == NULL && td_run_store_grow(segments + align_segments - 1))
+        run = take_run(segments, align_segments, bytes, is_zero);
+    if (run == NULL)
+        errno = ENOMEM;
+    return run;
+}
+
+void *td_large_alloc(size_t size, size_t alignment, bool *is_zero) {
+    if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    size_t pages = size != 0 ? pages_of(size) : 1;
+    if (pages * TD_PAGE_BYTES <= TD_MAX_SPAN_BYTES && alignment <= TD_MAX_SPAN_BYTES)
+        return alloc_span(pages, alignment, is_zero);
+    struct td_segment_run *run = alloc_run(pages * TD_PAGE_BYTES, alignment, is_zero);
+    return run != NULL ? (void *)run->base : NULL;
+}
+
+void td_large_report(const void *pointer, const char *call) {
+    bool is_free_call = strcmp(call, "free") == 0;
+    struct td_segment_run *run = td_page_map_run(pointer);
+    if (run == NULL)
+        td_fatal_foreign(call, pointer);
+    if (run->state == TD_RUN_LARGE && (uintptr_t)pointer < run->base + run->bytes)
+        td_fatal_interior(call, pointer, run->bytes);
+    if (run->state == TD_RUN_DIRTY && run->base == (uintptr_t)pointer && run->bytes != 0 && is_free_call)
+        td_fatal_double_free(pointer, run->bytes);
+    if (run->state != TD_RUN_SPANS)
+        td_fatal_foreign(call, pointer);
+
+    struct td_span *span = td_segment_span_at(td_segment_of_run(run), (uintptr_t)pointer);
+    size_t span_bytes = span->pages * TD_PAGE_BYTES;
+    size_t offset = (uintptr_t)pointer - span->start;
+    if (span->start == 0 || offset >= span_bytes)
+        td_fatal_foreign(call, pointer);
+    size_t object_bytes = span->class_index != 0 ? td_class_bytes(span->class_index) : span_bytes;
+    if (offset % object_bytes != 0)
+        td_fatal_interior(call, pointer, object_bytes);
+    if (span->state == TD_SPAN_FREE && is_free_call)
+        td_fatal_double_free(pointer, object_bytes);
+    td_fatal_foreign(call, pointer);
+}
+
+// The large span that starts at `pointer`, in a run of state spans.
+static struct td_span *span_of(struct td_segment_run *run, const void *pointer, const char *call) {
+    struct td_span *span = td_segment_span_at(td_segment_of_run(run), (uintptr_t)pointer);
+    if (td_unlikely(span->start != (uintptr_t)pointer || span->state != TD_SPAN_LARGE))
+        td_large_report(pointer, call);
+    return span;
+}
+
+// The run that holds `pointer`: large, and starting there, or cut into spans.
+static struct td_segment_run *run_of(const void *pointer, const char *call) {
+    struct td_segment_run *run = td_page_map_run(pointer);
+    bool is_spans = run != NULL && run->state == TD_RUN_SPANS;
+    bool is_large = run != NULL && run->state == TD_RUN_LARGE && run->base == (uintptr_t)pointer;
+    if (td_unlikely(!is_spans && !is_large))
+        td_large_report(pointer, call);
+    return run;
+}
+
+void td_large_free(void *pointer, const char *call) {
+    struct td_segment_run *run = run_of(pointer, call);
+    if (run->state == TD_RUN_SPANS) {
+        td_page_heap_free(span_of(run, pointer, call));
+        return;
+    }
+    uint64_t now_ms = td_os_clock_ms();
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    td_backend_note_unused(run->bytes);
+    td_run_put(run, TD_RUN_DIRTY, now_ms);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+}
+
+size_t td_large_usable_bytes(const void *pointer, const char *call) {
+    struct td_segment_run *run = run_of(pointer, call);
+    return run->state == TD_RUN_LARGE ? run->bytes : span_of(run, pointer, call)->pages * TD_PAGE_BYTES;
+}
+
+// Cuts or extends the run where it lies.
+static bool resize_run_in_place(struct td_segment_run *run, size_t bytes) {
+    size_t segments = segments_of(bytes);
+    uint64_t now_ms = td_os_clock_ms();
+    if (!td_run_store_enter())
+        return false;
+    bool is_done = segments <= run->segments || td_run_extend(run, segments);
+    if (is_done) {
+        td_run_trim(run, segments, TD_RUN_DIRTY, now_ms);
+        td_backend_note_used(bytes);
+        td_backend_note_unused(run->bytes);
+        run->bytes = bytes;
+    }
+    td_run_store_leave();
+    return is_done;
+}
+
+// Moves the pages of `run` to a longer run. Both are the caller's meanwhile, so the system calls need no lock.
+static void *move_run(struct td_segment_run *run, size_t bytes) {
+    bool is_zero;
+    struct td_segment_run *target = alloc_run(bytes, TD_SEGMENT_BYTES, &is_zero);
+    if (target == NULL)
+        return NULL;
+    void *from = (void *)run->base;
+    void *to = (void *)target->base;
+    if (td_os_move(from, to, run->bytes) != 0) {
+        td_large_free(to, "realloc");
+        return NULL;
+    }
+    // The address range is nobody's now: take it again before others do.
+    size_t range_bytes = run->segments * TD_SEGMENT_BYTES;
+    bool is_mapped = td_os_map_at(from, range_bytes) == 0;
+    if (td_run_store_hugepages() != TD_HUGEPAGES_ALWAYS)
+        td_os_advise_hugepages(from, range_bytes, false);
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    td_backend_note_unused(run->bytes);
+    target->is_huge = run->is_huge;
+    run->is_huge = false;
+    if (is_mapped)
+        td_run_put(run, TD_RUN_CLEAN, 0);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    return to;
+}
+
+void *td_large_resize(void *pointer, size_t size) {
+    if (size > PTRDIFF_MAX || size <= TD_MAX_SMALL_BYTES)
+        return NULL;
+    struct td_segment_run *run = run_of(pointer, "realloc");
+    size_t bytes = pages_of(size) * TD_PAGE_BYTES;
+    if (run->state == TD_RUN_SPANS) {
+        struct td_span *span = span_of(run, pointer, "realloc");
+        bool fits = bytes <= TD_MAX_SPAN_BYTES && td_page_heap_resize(span, bytes >> TD_PAGE_SHIFT);
+        return fits ? pointer : NULL;
+    }
+    if (bytes <= TD_MAX_SPAN_BYTES)
+        return NULL;
+    if (resize_run_in_place(run, bytes))
+        return pointer;
+    return bytes > run->bytes ? move_run(run, bytes) : NULL;
+}

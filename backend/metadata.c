@@ -1,0 +1,58 @@
+#include "backend/metadata.h"
+
+#include "backend/os.h"
+#include "base/atomic.h"
+#include "base/lock.h"
+
+// Address space taken at once. Larger requests get a mapping of their own.
+#define CHUNK_BYTES ((size_t)1 << 20)
+
+static struct td_lock lock;
+static uintptr_t chunk_next;  // guarded by lock
+static uintptr_t chunk_end;   // guarded by lock
+static size_t mapped_bytes;   // statistic
+
+static void *take_from_chunk_locked(size_t bytes, size_t alignment) {
+    uintptr_t start = (chunk_next + alignment - 1) & ~(alignment - 1);
+    if (start + bytes > chunk_end || chunk_next == 0)
+        return NULL;
+    chunk_next = start + bytes;
+    return (void *)start;
+}
+
+void *td_metadata_alloc(size_t bytes, size_t alignment) {
+    td_lock_acquire(&lock, TD_RANK_METADATA);
+    void *memory = take_from_chunk_locked(bytes, alignment);
+    td_lock_release(&lock, TD_RANK_METADATA);
+    if (td_likely(memory != NULL))
+        return memory;
+
+    size_t page = td_os_page_bytes();
+    bool is_own_mapping = bytes >= CHUNK_BYTES / 2;
+    size_t map_bytes = is_own_mapping ? (bytes + page - 1) & ~(page - 1) : CHUNK_BYTES;
+    memory = td_os_map(map_bytes, page);
+    if (memory == NULL)
+        return NULL;
+    td_add_relaxed(&mapped_bytes, map_bytes);
+    if (is_own_mapping)
+        return memory;
+
+    td_lock_acquire(&lock, TD_RANK_METADATA);
+    chunk_next = (uintptr_t)memory;
+    chunk_end = chunk_next + map_bytes;
+    memory = take_from_chunk_locked(bytes, alignment);
+    td_lock_release(&lock, TD_RANK_METADATA);
+    return memory;
+}
+
+size_t td_metadata_bytes(void) {
+    return td_load_relaxed(&mapped_bytes);
+}
+
+void td_metadata_fork_prepare(void) {
+    td_lock_acquire(&lock, TD_RANK_METADATA);
+}
+
+void td_metadata_fork_done(void) {
+    td_lock_release(&lock, TD_RANK_METADATA);
+}

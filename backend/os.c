@@ -1,0 +1,114 @@
+#define _GNU_SOURCE
+#include "backend/os.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "base/atomic.h"
+#include "base/lock.h"
+
+static uint64_t call_count;  // statistic
+
+static void count_call(void) {
+    td_lock_check_none_held("a system call for memory under a lock");
+    td_add_relaxed(&call_count, 1);
+}
+
+size_t td_os_page_bytes(void) {
+    return getauxval(AT_PAGESZ);
+}
+
+static void *map(void *hint, size_t bytes, int flags) {
+    count_call();
+    void *memory = mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+// Maps `alignment` more than asked for and cuts off what is before and behind the aligned part.
+static void *map_with_slack(size_t bytes, size_t alignment) {
+    if (bytes + alignment < bytes)
+        return NULL;
+    char *memory = map(NULL, bytes + alignment, 0);
+    if (memory == NULL)
+        return NULL;
+    size_t head = -(uintptr_t)memory & (alignment - 1);
+    size_t tail = alignment - head;
+    if (head != 0)
+        td_os_unmap(memory, head);
+    td_os_unmap(memory + head + bytes, tail);
+    return memory + head;
+}
+
+void *td_os_map(size_t bytes, size_t alignment) {
+    int saved_errno = errno;
+    char *memory = map(NULL, bytes, 0);
+    if (memory != NULL && ((uintptr_t)memory & (alignment - 1)) != 0) {
+        td_os_unmap(memory, bytes);
+        memory = map_with_slack(bytes, alignment);
+    }
+    errno = saved_errno;
+    return memory;
+}
+
+int td_os_map_at(void *address, size_t bytes) {
+    int saved_errno = errno;
+    int result = map(address, bytes, MAP_FIXED) == NULL ? -errno : 0;
+    errno = saved_errno;
+    return result;
+}
+
+void td_os_unmap(void *address, size_t bytes) {
+    int saved_errno = errno;
+    count_call();
+    munmap(address, bytes);
+    errno = saved_errno;
+}
+
+int td_os_purge(void *address, size_t bytes) {
+    size_t page = td_os_page_bytes();
+    uintptr_t begin = ((uintptr_t)address + page - 1) & ~(page - 1);
+    uintptr_t end = ((uintptr_t)address + bytes) & ~(page - 1);
+    if (begin >= end)
+        return -EINVAL;
+    int saved_errno = errno;
+    count_call();
+    int result = madvise((void *)begin, end - begin, MADV_DONTNEED) != 0 ? -errno : 0;
+    errno = saved_errno;
+    return result;
+}
+
+int td_os_move(void *from, void *to, size_t bytes) {
+    int saved_errno = errno;
+    count_call();
+    int result = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED ? -errno : 0;
+    errno = saved_errno;
+    return result;
+}
+
+void td_os_advise_hugepages(void *address, size_t bytes, bool wanted) {
+    int saved_errno = errno;
+    count_call();
+    madvise(address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    errno = saved_errno;
+}
+
+uint64_t td_os_clock_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+unsigned td_os_cpu_count(void) {
+    int saved_errno = errno;
+    cpu_set_t cpus;
+    int count = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 0;
+    errno = saved_errno;
+    return count > 0 ? (unsigned)count : 1;
+}
+
+uint64_t td_os_call_count(void) {
+    return td_load_relaxed(&call_count);
+}

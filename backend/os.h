@@ -1,0 +1,41 @@
+// The border to the operating system: every system call that Tandem makes for memory is in os.c.
+//
+// Addresses and lengths are in bytes, multiples of the OS page unless said otherwise. Nothing here is called with a
+// lock held. Functions that return int return 0 or -errno; all keep errno.
+#ifndef BACKEND_OS_H_
+#define BACKEND_OS_H_
+
+#include "base/config.h"
+
+#pragma GCC visibility push(hidden)
+
+// Bytes of an OS page.
+size_t td_os_page_bytes(void);
+
+// Zeroed memory of `bytes`, at a multiple of `alignment` (a power of two); NULL if there is none.
+void *td_os_map(size_t bytes, size_t alignment);
+// Replaces what is mapped at `address` by zeroed memory.
+int td_os_map_at(void *address, size_t bytes);
+void td_os_unmap(void *address, size_t bytes);
+
+// Gives the pages that lie wholly within the range back; they read as zeros afterwards. Fails on locked memory.
+int td_os_purge(void *address, size_t bytes);
+
+// Moves the pages of `from` to `to`, which must be mapped, without copying; `from` is unmapped afterwards.
+int td_os_move(void *from, void *to, size_t bytes);
+
+// Asks for, or declines, transparent hugepages. Advice: failure does not matter.
+void td_os_advise_hugepages(void *address, size_t bytes, bool wanted);
+
+// A monotonic clock that costs no system call, in ms; coarse, a few ms.
+uint64_t td_os_clock_ms(void);
+
+// CPUs that this process may run on, at least 1.
+unsigned td_os_cpu_count(void);
+
+// System calls made by the functions above that map, unmap, move or advise. Statistic.
+uint64_t td_os_call_count(void);
+
+#pragma GCC visibility pop
+
+#endif  // BACKEND_OS_H_

@@ -1,0 +1,182 @@
+#include "backend/page_heap.h"
+
+#include <errno.h>
+
+#include "backend/os.h"
+#include "backend/page_map.h"
+#include "backend/run_store.h"
+#include "base/fatal.h"
+
+// Segments by the length of their longest free run, 0 to TD_SEGMENT_PAGES.
+static struct td_segment_run *lists[TD_SEGMENT_PAGES + 1];       // guarded by td_backend_lock
+static uint64_t nonempty[(TD_SEGMENT_PAGES + 1 + 63) / 64];      // guarded by td_backend_lock; a bit per list
+
+size_t td_backend_used_bytes;
+size_t td_backend_used_peak_bytes;
+
+void td_backend_note_used(size_t bytes) {
+    td_backend_used_bytes += bytes;
+    if (td_backend_used_bytes > td_backend_used_peak_bytes)
+        td_backend_used_peak_bytes = td_backend_used_bytes;
+}
+
+void td_backend_note_unused(size_t bytes) {
+    td_backend_used_bytes -= bytes;
+}
+
+static void link_segment(struct td_segment *segment) {
+    size_t list = segment->longest_free;
+    struct td_segment_run *run = &segment->run;
+    run->segments = 1;
+    run->bytes = list;  // remembers the list: `longest_free` changes before the segment is moved
+    run->prev = NULL;
+    run->next = lists[list];
+    if (run->next != NULL)
+        run->next->prev = run;
+    lists[list] = run;
+    nonempty[list / 64] |= (uint64_t)1 << (list % 64);
+}
+
+static void unlink_segment(struct td_segment *segment) {
+    struct td_segment_run *run = &segment->run;
+    size_t list = run->bytes;
+    if (run->prev != NULL)
+        run->prev->next = run->next;
+    else
+        lists[list] = run->next;
+    if (run->next != NULL)
+        run->next->prev = run->prev;
+    if (lists[list] == NULL)
+        nonempty[list / 64] &= ~((uint64_t)1 << (list % 64));
+}
+
+// The first list from `list` on that is not empty; beyond the last if there is none.
+static size_t next_list(size_t list) {
+    while (list <= TD_SEGMENT_PAGES) {
+        uint64_t word = nonempty[list / 64] >> (list % 64);
+        if (word != 0)
+            return list + (size_t)__builtin_ctzll(word);
+        list = (list / 64 + 1) * 64;
+    }
+    return list;
+}
+
+void td_page_heap_relink(struct td_segment *segment) {
+    unlink_segment(segment);
+    struct td_segment_run *run = NULL;
+    if (segment->used_pages == 0)
+        run = td_run_from_segment(segment);
+    if (run != NULL)
+        td_run_put(run, segment->dirty_free != 0 ? TD_RUN_DIRTY : TD_RUN_CLEAN, td_os_clock_ms());
+    else
+        link_segment(segment);
+}
+
+static struct td_span *take_span_locked(size_t pages, size_t align_pages, bool *was_clean) {
+    for (size_t list = next_list(pages); list <= TD_SEGMENT_PAGES; list = next_list(list + 1)) {
+        struct td_segment *segment = td_segment_of_run(lists[list]);
+        struct td_span *span = td_segment_take_span(segment, pages, align_pages, was_clean);
+        if (span == NULL)
+            continue;  // long enough, but not where it would be aligned
+        unlink_segment(segment);
+        link_segment(segment);
+        return span;
+    }
+    return NULL;
+}
+
+static bool wants_hugepages(const struct td_segment_run *run) {
+    if (run->is_huge || td_run_store_hugepages() == TD_HUGEPAGES_NEVER)
+        return false;
+    return td_run_store_hugepages() == TD_HUGEPAGES_ALWAYS || td_backend_used_bytes >= TD_HUGE_HEAP_BYTES;
+}
+
+// Adds an empty segment to the lists. Entered and left with the lock held, which it may give up in between.
+// False, and the lock is not held, if there is no memory.
+static bool add_segment(void) {
+    bool is_clean;
+    struct td_segment_run *run = td_run_take(1, 1, &is_clean);
+    if (run == NULL) {
+        td_run_store_leave();
+        return td_run_store_grow(1) && td_run_store_enter();
+    }
+    if (is_clean && wants_hugepages(run)) {
+        td_run_store_leave();
+        td_os_advise_hugepages((void *)run->base, TD_SEGMENT_BYTES, true);
+        run->is_huge = true;
+        if (!td_run_store_enter()) {
+            td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+            td_run_put(run, TD_RUN_CLEAN, 0);
+            td_run_store_leave();
+            return false;
+        }
+    }
+    link_segment(td_run_to_segment(run, is_clean));
+    return true;
+}
+
+struct td_span *td_page_heap_alloc(size_t pages, size_t align_pages, size_t class_index, bool *was_clean) {
+    struct td_span *span = NULL;
+    bool is_locked = td_run_store_enter();
+    while (is_locked && (span = take_span_locked(pages, align_pages, was_clean)) == NULL)
+        is_locked = add_segment();
+    if (!is_locked) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    span->class_index = (uint8_t)class_index;
+    span->state = class_index != 0 ? TD_SPAN_SMALL : TD_SPAN_LARGE;
+    td_backend_note_used(pages * TD_PAGE_BYTES);
+    td_run_store_leave();
+    if (class_index != 0)
+        td_page_map_set_class(span->start, pages, class_index);
+    return span;
+}
+
+struct td_segment *td_page_heap_segment_of(uintptr_t address) {
+    return td_segment_of_run(td_page_map_run((void *)address));
+}
+
+void td_page_heap_free(struct td_span *span) {
+    if (span->class_index != 0)
+        td_page_map_set_class(span->start, span->pages, 0);
+    struct td_segment *segment = td_page_heap_segment_of(span->start);
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    td_backend_note_unused(span->pages * TD_PAGE_BYTES);
+    td_segment_return_span(segment, span);
+    td_page_heap_relink(segment);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+}
+
+bool td_page_heap_resize(struct td_span *span, size_t pages) {
+    struct td_segment *segment = td_page_heap_segment_of(span->start);
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    size_t old_pages = span->pages;
+    bool is_done = td_segment_resize_span(segment, span, pages);
+    if (is_done) {
+        td_backend_note_used(pages * TD_PAGE_BYTES);
+        td_backend_note_unused(old_pages * TD_PAGE_BYTES);
+        td_page_heap_relink(segment);
+    }
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    return is_done;
+}
+
+void td_page_heap_each(void (*visit)(struct td_segment *segment, void *argument), void *argument) {
+    for (size_t list = 0; list <= TD_SEGMENT_PAGES; list++)
+        for (struct td_segment_run *run = lists[list]; run != NULL; run = run->next)
+            visit(td_segment_of_run(run), argument);
+}
+
+struct td_segment *td_page_heap_dirtiest(size_t dirty_min, size_t used_max_if_huge) {
+    struct td_segment *best = NULL;
+    for (size_t list = dirty_min > 0 ? 1 : 0; list <= TD_SEGMENT_PAGES; list++)
+        for (struct td_segment_run *run = lists[list]; run != NULL; run = run->next) {
+            struct td_segment *segment = td_segment_of_run(run);
+            if (segment->dirty_free < dirty_min || (run->is_huge && segment->used_pages > used_max_if_huge))
+                continue;
+            if (best == NULL || segment->dirty_free > best->dirty_free)
+                best = segment;
+        }
+    return best;
+}

@@ -1,0 +1,71 @@
+// Answers what lies at an address: the size class of its page in two loads, and the run of segments that it belongs to.
+//
+// A root of 2^16 entries, one for each 4 GiB of address space, leads to leaves:
+//
+//        47            32 31        21 20       13 12         0
+//       +----------------+-----------------------+-------------+
+//       |   root entry   |          page         |    offset   |      class_of_page[2^19], a byte each
+//       |                |  segment  |                                run_of_segment[2^11]
+//       +----------------+-----------+-------------------------+
+//
+// Leaves are made when the first segment of their 4 GiB is, never given back, and mostly untouched: 4 KiB of a leaf
+// speak for 32 MiB of heap. An address that Tandem never had reads as class 0 and no run.
+#ifndef BACKEND_PAGE_MAP_H_
+#define BACKEND_PAGE_MAP_H_
+
+#include "base/atomic.h"
+#include "base/config.h"
+
+#pragma GCC visibility push(hidden)
+
+struct td_segment_run;
+
+#define TD_LEAF_SHIFT 32
+#define TD_ROOT_ENTRIES ((size_t)1 << (TD_ADDRESS_BITS - TD_LEAF_SHIFT))
+#define TD_LEAF_PAGES ((size_t)1 << (TD_LEAF_SHIFT - TD_PAGE_SHIFT))
+#define TD_LEAF_SEGMENTS ((size_t)1 << (TD_LEAF_SHIFT - TD_SEGMENT_SHIFT))
+
+struct td_page_map_leaf {
+    // Atomic, any thread reads. Written while no object lies in the page, so whoever holds an object reads its class.
+    uint8_t class_of_page[TD_LEAF_PAGES];
+    // Atomic, any thread reads; written under the backend's lock.
+    struct td_segment_run *run_of_segment[TD_LEAF_SEGMENTS];
+};
+
+extern struct td_page_map_leaf *td_page_map_root[TD_ROOT_ENTRIES];
+
+static inline struct td_page_map_leaf *td_page_map_leaf(const void *pointer) {
+    uintptr_t entry = (uintptr_t)pointer >> TD_LEAF_SHIFT;
+    if (td_unlikely(entry >= TD_ROOT_ENTRIES))
+        return NULL;
+    // Relaxed: what the leaf holds depends on this load, and the root entry was published before any object in it.
+    return td_load_relaxed(&td_page_map_root[entry]);
+}
+
+// The size class of the object that holds `pointer`; 0 if it is a large object, or none of Tandem's.
+static inline size_t td_page_map_class(const void *pointer) {
+    struct td_page_map_leaf *leaf = td_page_map_leaf(pointer);
+    if (td_unlikely(leaf == NULL))
+        return 0;
+    return td_load_relaxed(&leaf->class_of_page[(uint32_t)(uintptr_t)pointer >> TD_PAGE_SHIFT]);
+}
+
+// The run of segments that holds `pointer`, or NULL.
+static inline struct td_segment_run *td_page_map_run(const void *pointer) {
+    struct td_page_map_leaf *leaf = td_page_map_leaf(pointer);
+    if (td_unlikely(leaf == NULL))
+        return NULL;
+    // Pairs with the release in `td_page_map_set_run`.
+    return td_load_acquire(&leaf->run_of_segment[(uint32_t)(uintptr_t)pointer >> TD_SEGMENT_SHIFT]);
+}
+
+// Makes the leaves for a range of segments. False if there is no memory for them. Takes the metadata lock.
+bool td_page_map_cover(uintptr_t address, size_t bytes);
+
+// Requires `td_page_map_cover` of the range before.
+void td_page_map_set_class(uintptr_t address, size_t pages, size_t class_index);
+void td_page_map_set_run(uintptr_t address, size_t segments, struct td_segment_run *run);
+
+#pragma GCC visibility pop
+
+#endif  // BACKEND_PAGE_MAP_H_

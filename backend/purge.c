@@ -1,0 +1,122 @@
+// The decay: a process keeps as much memory as it needed at its last peak, for `decay_ms` after that peak, so that what
+// is asked for again within the time costs no page fault; what exceeds it goes back. Whole runs go first, oldest
+// first, then free pages of the segments that have most of them; a hugepage is split only when most of it is free.
+#include "backend/purge.h"
+
+#include "backend/backend.h"
+#include "backend/os.h"
+#include "backend/page_heap.h"
+#include "backend/run_store.h"
+#include "base/atomic.h"
+
+// A hugepage with more pages in use than this one stays whole.
+#define HUGE_USED_MAX (TD_SEGMENT_PAGES / 4)
+
+static uint64_t decay_ms = TD_DECAY_MS_DEFAULT;  // atomic, any thread
+static uint64_t window_start_ms;     // guarded by td_backend_lock
+static size_t window_previous_peak;  // guarded by td_backend_lock; bytes used at most in the window before
+static size_t purged_bytes;          // statistic
+
+void td_backend_set_decay_ms(uint64_t ms) {
+    td_store_relaxed(&decay_ms, ms);
+}
+
+size_t td_purge_total_bytes(void) {
+    return td_load_relaxed(&purged_bytes);
+}
+
+static void add_dirty_pages(struct td_segment *segment, void *pages) {
+    *(size_t *)pages += segment->dirty_free;
+}
+
+size_t td_purge_dirty_bytes(void) {
+    size_t pages = 0;
+    td_page_heap_each(add_dirty_pages, &pages);
+    return pages * TD_PAGE_BYTES + td_run_store_bytes(TD_RUN_DIRTY);
+}
+
+// Gives the oldest dirty run back, the part of it beyond `bytes` excepted. Returns the bytes, 0 if there is none.
+static size_t purge_run(size_t bytes) {
+    if (!td_run_store_enter())
+        return 0;
+    struct td_segment_run *run = td_run_take_oldest_dirty();
+    if (run != NULL) {
+        size_t wanted = (bytes + TD_SEGMENT_BYTES - 1) >> TD_SEGMENT_SHIFT;
+        td_run_trim(run, wanted, TD_RUN_DIRTY, run->freed_ms);
+    }
+    td_run_store_leave();
+    if (run == NULL)
+        return 0;
+
+    size_t run_bytes = run->segments * TD_SEGMENT_BYTES;
+    bool is_clean = td_os_purge((void *)run->base, run_bytes) == 0;
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    td_run_put(run, is_clean ? TD_RUN_CLEAN : TD_RUN_DIRTY, td_os_clock_ms());
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    return is_clean ? run_bytes : 0;
+}
+
+// Takes the next range of the segment's free dirty pages.
+static bool hold_range(struct td_segment *segment, size_t *page, size_t *pages) {
+    bool is_found = td_segment_next_dirty_range(segment, page, pages);
+    if (is_found) {
+        td_segment_hold_pages(segment, *page, *pages);
+        td_page_heap_relink(segment);
+    }
+    return is_found;
+}
+
+// Gives all free dirty pages of one segment back. Returns the bytes, 0 if there is no such segment or it failed.
+static size_t purge_segment(void) {
+    size_t total = 0;
+    size_t page = 0, pages = 0;
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    struct td_segment *segment = td_page_heap_dirtiest(1, HUGE_USED_MAX);
+    while (segment != NULL && hold_range(segment, &page, &pages)) {
+        uintptr_t base = segment->run.base;
+        td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+        bool is_clean = td_os_purge((void *)(base + page * TD_PAGE_BYTES), pages * TD_PAGE_BYTES) == 0;
+        td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+        td_segment_release_pages(segment, page, pages, is_clean);
+        total += is_clean ? pages * TD_PAGE_BYTES : 0;
+        bool is_last = segment->used_pages == 0 || !is_clean;
+        td_page_heap_relink(segment);
+        if (is_last)
+            break;
+        page += pages;
+    }
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    return total;
+}
+
+size_t td_backend_purge(size_t bytes) {
+    size_t total = 0;
+    size_t now = 0;
+    while (total < bytes && (now = purge_run(bytes - total)) != 0)
+        total += now;
+    while (total < bytes && (now = purge_segment()) != 0)
+        total += now;
+    td_add_relaxed(&purged_bytes, total);
+    return total;
+}
+
+// What is free beyond the need of the last one to two windows of `decay_ms`.
+static size_t excess_locked(uint64_t now_ms) {
+    if (now_ms - window_start_ms >= td_load_relaxed(&decay_ms)) {
+        window_start_ms = now_ms;
+        window_previous_peak = td_backend_used_peak_bytes;
+        td_backend_used_peak_bytes = td_backend_used_bytes;
+    }
+    size_t peak = td_backend_used_peak_bytes > window_previous_peak ? td_backend_used_peak_bytes : window_previous_peak;
+    size_t spare = peak - td_backend_used_bytes;
+    size_t dirty = td_purge_dirty_bytes();
+    return dirty > spare ? dirty - spare : 0;
+}
+
+void td_backend_maintain(uint64_t now_ms) {
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    size_t excess = excess_locked(now_ms);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    if (excess != 0)
+        td_backend_purge(excess);
+}

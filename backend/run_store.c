@@ -1,0 +1,280 @@
+#include "backend/run_store.h"
+
+#include "backend/metadata.h"
+#include "backend/os.h"
+#include "backend/page_map.h"
+#include "base/atomic.h"
+#include "base/fatal.h"
+
+// Free runs are kept by the number of bits of their length.
+#define BIN_COUNT 32
+// An operation makes at most this many runs: what is before, in and behind the part it takes.
+#define SPARE_RUNS 3
+
+struct td_lock td_backend_lock;
+
+static struct td_segment_run *bins[2][BIN_COUNT];  // guarded by td_backend_lock; by state, then length
+static size_t free_segments[2];                    // guarded by td_backend_lock; by state
+static size_t mapped_segments;                     // guarded by td_backend_lock
+static struct td_segment_run *spare_runs;          // guarded by td_backend_lock; linked by `next`
+static size_t spare_run_count;                     // guarded by td_backend_lock
+static struct td_segment *spare_segments;          // guarded by td_backend_lock; linked by `run.next`
+static enum td_hugepages hugepages;                // immutable after init
+
+static bool is_free(const struct td_segment_run *run) {
+    return run->state == TD_RUN_CLEAN || run->state == TD_RUN_DIRTY;
+}
+
+static size_t bin_of(size_t segments) {
+    return 63 - (size_t)__builtin_clzll(segments);
+}
+
+static uintptr_t end_of(const struct td_segment_run *run) {
+    return run->base + run->segments * TD_SEGMENT_BYTES;
+}
+
+static void spare_run_put(struct td_segment_run *run) {
+    run->next = spare_runs;
+    spare_runs = run;
+    spare_run_count++;
+}
+
+static struct td_segment_run *spare_run_take(void) {
+    struct td_segment_run *run = spare_runs;
+    spare_runs = run->next;
+    spare_run_count--;
+    return run;
+}
+
+// Brings one descriptor of the kind that is missing. Without the lock.
+static bool add_spare(bool segment_is_missing) {
+    size_t bytes = segment_is_missing ? sizeof(struct td_segment) : sizeof(struct td_segment_run);
+    void *memory = td_metadata_alloc(bytes, TD_CACHE_LINE);
+    if (memory == NULL)
+        return false;
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    if (segment_is_missing) {
+        struct td_segment *segment = memory;
+        segment->run.next = spare_segments != NULL ? &spare_segments->run : NULL;
+        spare_segments = segment;
+    } else {
+        spare_run_put(memory);
+    }
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    return true;
+}
+
+bool td_run_store_enter(void) {
+    for (;;) {
+        td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+        bool segment_is_missing = spare_segments == NULL;
+        if (td_likely(!segment_is_missing && spare_run_count >= SPARE_RUNS))
+            return true;
+        td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+        if (!add_spare(segment_is_missing))
+            return false;
+    }
+}
+
+void td_run_store_leave(void) {
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+}
+
+static void link_free(struct td_segment_run *run) {
+    struct td_segment_run **head = &bins[run->state][bin_of(run->segments)];
+    run->prev = NULL;
+    run->next = *head;
+    if (*head != NULL)
+        (*head)->prev = run;
+    *head = run;
+    free_segments[run->state] += run->segments;
+    td_page_map_set_run(run->base, run->segments, run);
+}
+
+static void unlink_free(struct td_segment_run *run) {
+    if (run->prev != NULL)
+        run->prev->next = run->next;
+    else
+        bins[run->state][bin_of(run->segments)] = run->next;
+    if (run->next != NULL)
+        run->next->prev = run->prev;
+    free_segments[run->state] -= run->segments;
+}
+
+// The segments of `run` from `first` on, as a run of its own of the same state, linked nowhere.
+static struct td_segment_run *split(struct td_segment_run *run, size_t first) {
+    struct td_segment_run *tail = spare_run_take();
+    *tail = *run;
+    tail->base = run->base + first * TD_SEGMENT_BYTES;
+    tail->segments = run->segments - first;
+    run->segments = first;
+    return tail;
+}
+
+static size_t segments_before_aligned(const struct td_segment_run *run, size_t align_segments) {
+    size_t index = run->base >> TD_SEGMENT_SHIFT;
+    return -index & (align_segments - 1);
+}
+
+static struct td_segment_run *find_fit(enum td_run_state state, size_t segments, size_t align_segments) {
+    for (size_t bin = bin_of(segments); bin < BIN_COUNT; bin++) {
+        struct td_segment_run *best = NULL;
+        for (struct td_segment_run *run = bins[state][bin]; run != NULL; run = run->next) {
+            bool fits = segments_before_aligned(run, align_segments) + segments <= run->segments;
+            if (fits && (best == NULL || run->segments < best->segments))
+                best = run;
+        }
+        if (best != NULL)
+            return best;
+    }
+    return NULL;
+}
+
+struct td_segment_run *td_run_take(size_t segments, size_t align_segments, bool *is_clean) {
+    struct td_segment_run *run = find_fit(TD_RUN_DIRTY, segments, align_segments);
+    if (run == NULL)
+        run = find_fit(TD_RUN_CLEAN, segments, align_segments);
+    if (run == NULL)
+        return NULL;
+    unlink_free(run);
+    size_t before = segments_before_aligned(run, align_segments);
+    if (before != 0) {
+        struct td_segment_run *aligned = split(run, before);
+        link_free(run);
+        run = aligned;
+    }
+    if (run->segments > segments)
+        link_free(split(run, segments));
+    td_page_map_set_run(run->base, run->segments, run);
+    *is_clean = run->state == TD_RUN_CLEAN;
+    run->state = TD_RUN_HELD;
+    return run;
+}
+
+static struct td_segment_run *free_neighbour(uintptr_t address, const struct td_segment_run *like) {
+    struct td_segment_run *run = td_page_map_run((void *)address);
+    bool can_merge = run != NULL && run->state == like->state && run->is_huge == like->is_huge;
+    return can_merge ? run : NULL;
+}
+
+void td_run_put(struct td_segment_run *run, enum td_run_state state, uint64_t now_ms) {
+    run->state = (uint8_t)state;
+    run->freed_ms = now_ms;
+    struct td_segment_run *after = free_neighbour(end_of(run), run);
+    if (after != NULL) {
+        unlink_free(after);
+        run->segments += after->segments;
+        spare_run_put(after);
+    }
+    struct td_segment_run *before = free_neighbour(run->base - 1, run);
+    if (before != NULL) {
+        unlink_free(before);
+        before->segments += run->segments;
+        before->freed_ms = now_ms;
+        spare_run_put(run);
+        run = before;
+    }
+    link_free(run);
+}
+
+void td_run_trim(struct td_segment_run *run, size_t segments, enum td_run_state state, uint64_t now_ms) {
+    if (segments < run->segments)
+        td_run_put(split(run, segments), state, now_ms);
+}
+
+bool td_run_extend(struct td_segment_run *run, size_t segments) {
+    size_t missing = segments - run->segments;
+    struct td_segment_run *after = td_page_map_run((void *)end_of(run));
+    if (after == NULL || !is_free(after) || after->segments < missing)
+        return false;
+    unlink_free(after);
+    if (after->segments > missing)
+        link_free(split(after, missing));
+    spare_run_put(after);
+    td_page_map_set_run(end_of(run), missing, run);
+    run->segments = segments;
+    return true;
+}
+
+struct td_segment_run *td_run_take_oldest_dirty(void) {
+    struct td_segment_run *oldest = NULL;
+    for (size_t bin = 0; bin < BIN_COUNT; bin++)
+        for (struct td_segment_run *run = bins[TD_RUN_DIRTY][bin]; run != NULL; run = run->next)
+            if (oldest == NULL || run->freed_ms < oldest->freed_ms)
+                oldest = run;
+    if (oldest != NULL) {
+        unlink_free(oldest);
+        oldest->state = TD_RUN_HELD;
+    }
+    return oldest;
+}
+
+struct td_segment *td_run_to_segment(struct td_segment_run *run, bool is_clean) {
+    td_assert(run->segments == 1 && spare_segments != NULL);
+    struct td_segment *segment = spare_segments;
+    spare_segments = segment->run.next != NULL ? td_segment_of_run(segment->run.next) : NULL;
+    td_segment_init(segment, run->base, !is_clean);
+    segment->run.is_huge = run->is_huge;
+    td_page_map_set_run(run->base, 1, &segment->run);
+    spare_run_put(run);
+    return segment;
+}
+
+struct td_segment_run *td_run_from_segment(struct td_segment *segment) {
+    if (spare_run_count == 0)
+        return NULL;
+    struct td_segment_run *run = spare_run_take();
+    *run = segment->run;
+    run->bytes = 0;
+    segment->run.next = spare_segments != NULL ? &spare_segments->run : NULL;
+    spare_segments = segment;
+    return run;
+}
+
+size_t td_run_store_bytes(enum td_run_state state) {
+    return free_segments[state] * TD_SEGMENT_BYTES;
+}
+
+size_t td_run_store_mapped_bytes(void) {
+    return mapped_segments * TD_SEGMENT_BYTES;
+}
+
+static size_t growth_for(size_t segments) {
+    size_t quarter = td_load_relaxed(&mapped_segments) / 4;
+    size_t most = 32;
+    size_t growth = quarter < most ? quarter : most;
+    return segments > growth ? segments : growth;
+}
+
+bool td_run_store_grow(size_t segments) {
+    size_t count = growth_for(segments);
+    char *memory = td_os_map(count * TD_SEGMENT_BYTES, TD_SEGMENT_BYTES);
+    if (memory == NULL && count > segments) {
+        count = segments;
+        memory = td_os_map(count * TD_SEGMENT_BYTES, TD_SEGMENT_BYTES);
+    }
+    if (memory == NULL)
+        return false;
+    size_t bytes = count * TD_SEGMENT_BYTES;
+    // Where the system hands out hugepages unasked, a small heap would be resident by the megabyte.
+    if (hugepages != TD_HUGEPAGES_ALWAYS)
+        td_os_advise_hugepages(memory, bytes, false);
+    if (!td_page_map_cover((uintptr_t)memory, bytes) || !td_run_store_enter()) {
+        td_os_unmap(memory, bytes);
+        return false;
+    }
+    struct td_segment_run *run = spare_run_take();
+    *run = (struct td_segment_run){.base = (uintptr_t)memory, .segments = count, .state = TD_RUN_CLEAN};
+    td_run_put(run, TD_RUN_CLEAN, 0);
+    td_store_relaxed(&mapped_segments, mapped_segments + count);
+    td_run_store_leave();
+    return true;
+}
+
+void td_run_store_set_hugepages(enum td_hugepages policy) {
+    hugepages = policy;
+}
+
+enum td_hugepages td_run_store_hugepages(void) {
+    return hugepages;
+}

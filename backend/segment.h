@@ -1,0 +1,102 @@
+// Segments, the spans in them, and runs of whole segments.
+//
+// A segment is 2 MiB of memory, one hugepage where the kernel gives one, cut into 256 pages. What describes it lies
+// elsewhere, in metadata, so that no overflow in the program reaches it. Every segment that Tandem mapped belongs to
+// one run:
+//
+//   clean, dirty   free, to be reused; dirty ones may be resident
+//   held           taken by a thread that works on it without the lock
+//   large          one object of more than half a segment
+//   spans          a single segment that is cut into spans; its run is the first member of its `struct td_segment`
+//
+// Functions here know one segment only, take no lock, and are called with the backend's lock held.
+#ifndef BACKEND_SEGMENT_H_
+#define BACKEND_SEGMENT_H_
+
+#include "base/config.h"
+
+#pragma GCC visibility push(hidden)
+
+#define TD_SEGMENT_WORDS (TD_SEGMENT_PAGES / 64)
+// A page holds at most 512 objects.
+#define TD_PAGE_BITMAP_WORDS (TD_PAGE_BYTES / TD_MIN_OBJECT_BYTES / 64)
+
+enum td_run_state { TD_RUN_CLEAN, TD_RUN_DIRTY, TD_RUN_HELD, TD_RUN_LARGE, TD_RUN_SPANS };
+
+// Guarded by the backend's lock; a large run's `base` and `bytes` also by whoever owns the object.
+struct td_segment_run {
+    struct td_segment_run *next;  // the list of free runs, or of segments, that it is in
+    struct td_segment_run *prev;
+    uintptr_t base;      // its first byte
+    size_t segments;     // its length
+    size_t bytes;        // of the large object, whole pages; after its end the size that it had
+    uint64_t freed_ms;   // when it last became dirty
+    uint8_t state;       // enum td_run_state
+    bool is_huge;        // was given to the kernel as a place for hugepages
+};
+
+enum td_span_state { TD_SPAN_FREE, TD_SPAN_SMALL, TD_SPAN_LARGE };
+
+// A run of pages: the objects of one class, or one large object. Lies at its first page's index in `td_segment.spans`.
+// The backend owns what is above the line, the central free list of the class (under its lock) what is below.
+struct td_span {
+    uintptr_t start;        // its first byte
+    uint16_t pages;
+    uint8_t class_index;    // 0: a large object; kept when the span is free, to name a double free
+    uint8_t state;          // enum td_span_state
+    // -----
+    uint16_t free_objects;  // set bits in `free_bits`
+    uint16_t bucket;        // the list of the central free list that it is in
+    uint64_t *free_bits;    // a bit per object, set: free. Lies in `td_segment.free_bits`
+    struct td_span *next;
+    struct td_span *prev;
+};
+
+struct td_segment {
+    struct td_segment_run run;
+    uint16_t used_pages;    // set bits in `used`
+    uint16_t longest_free;  // pages in the longest free run
+    uint16_t dirty_free;    // pages that are dirty and not used
+    uint64_t used[TD_SEGMENT_WORDS];   // a bit per page
+    uint64_t dirty[TD_SEGMENT_WORDS];  // a bit per page, set: was handed out since it was last clean
+    uint8_t first_page[TD_SEGMENT_PAGES];  // of the span that a page belongs to
+    struct td_span spans[TD_SEGMENT_PAGES];
+    uint64_t free_bits[TD_SEGMENT_PAGES][TD_PAGE_BITMAP_WORDS];
+};
+
+_Static_assert(sizeof(struct td_segment_run) <= TD_CACHE_LINE, "a run's descriptor is one cache line");
+_Static_assert(offsetof(struct td_segment, run) == 0, "a run in state spans is a segment");
+
+static inline struct td_segment *td_segment_of_run(struct td_segment_run *run) {
+    return (struct td_segment *)run;
+}
+
+// Makes `segment` describe an empty segment at `base`. With `is_dirty` its pages may hold anything, else zeros.
+void td_segment_init(struct td_segment *segment, uintptr_t base, bool is_dirty);
+
+// Takes the first free run of `pages` whose first page is a multiple of `align_pages` (a power of two); NULL if there
+// is none. `*was_clean` tells whether all of it reads as zeros.
+struct td_span *td_segment_take_span(struct td_segment *segment, size_t pages, size_t align_pages, bool *was_clean);
+
+// Gives the span's pages back; they stay dirty.
+void td_segment_return_span(struct td_segment *segment, struct td_span *span);
+
+// Cuts or extends the span to `pages`, in place. False, and nothing has changed, if the pages behind are not free.
+bool td_segment_resize_span(struct td_segment *segment, struct td_span *span, size_t pages);
+
+// The span whose pages hold `address`, in use or (if its pages were not reused) freed. Never NULL.
+struct td_span *td_segment_span_at(struct td_segment *segment, uintptr_t address);
+
+// Finds the next range of free dirty pages from `*page` on: sets `*page` and `*pages`, or returns false.
+bool td_segment_next_dirty_range(const struct td_segment *segment, size_t *page, size_t *pages);
+
+// Keeps free dirty pages from being taken while they are given back to the operating system, and frees them again.
+void td_segment_hold_pages(struct td_segment *segment, size_t page, size_t pages);
+void td_segment_release_pages(struct td_segment *segment, size_t page, size_t pages, bool are_clean);
+
+// Aborts if the segment's counts do not match its bitmaps. Debug builds only.
+void td_segment_check(const struct td_segment *segment);
+
+#pragma GCC visibility pop
+
+#endif  // BACKEND_SEGMENT_H_

@@ -1,0 +1,86 @@
+// Every number that shapes the allocator, in one place. A -D enters here and nowhere else.
+//
+// `TD_TINY` builds the variant whose caches hold next to nothing, so that tests walk the slow paths all the time.
+#ifndef BASE_CONFIG_H_
+#define BASE_CONFIG_H_
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if !defined(TD_TINY)
+#define TD_TINY 0
+#endif
+
+#if defined(NDEBUG)
+#define TD_DEBUG 0
+#else
+#define TD_DEBUG 1
+#endif
+
+// The backend's unit of memory. A span is a run of pages, a segment 256 of them.
+#define TD_PAGE_SHIFT 13
+#define TD_PAGE_BYTES ((size_t)1 << TD_PAGE_SHIFT)
+#define TD_SEGMENT_SHIFT 21
+#define TD_SEGMENT_BYTES ((size_t)1 << TD_SEGMENT_SHIFT)
+#define TD_SEGMENT_PAGES ((size_t)1 << (TD_SEGMENT_SHIFT - TD_PAGE_SHIFT))
+
+// Virtual addresses that the page map covers; the kernel hands out higher ones only to who asks for them.
+#define TD_ADDRESS_BITS 48
+
+// The smallest object, and malloc's alignment.
+#define TD_MIN_OBJECT_BYTES ((size_t)16)
+// The largest object that has a size class; what is larger is a span or a run of segments of its own.
+#define TD_MAX_SMALL_BYTES ((size_t)64 << 10)
+// The largest object that shares a segment with others.
+#define TD_MAX_SPAN_BYTES (TD_SEGMENT_BYTES / 2)
+
+// A cache line of every CPU that Tandem runs on.
+#define TD_CACHE_LINE 64
+
+// Objects that move between a slab and the middle end at once.
+#define TD_BATCH_MAX (TD_TINY ? 1 : 64)
+#define TD_BATCH_BYTES ((size_t)32 << 10)
+// What a refill may hand out beyond the batch, to end on a cache line of objects.
+#define TD_BATCH_SLACK 3
+
+// A bin's bounds, in objects and in bytes of objects.
+#define TD_BIN_MAX (TD_TINY ? 2 : 512)
+#define TD_BIN_MIN (TD_TINY ? 1 : 4)
+#define TD_BIN_BYTES ((size_t)128 << 10)
+
+// Address space of a slab: headers, then slots. A slot's index has 16 bits.
+#define TD_SLAB_BYTES ((size_t)128 << 10)
+// What all bins of one slab may hold, in bytes of objects.
+#define TD_SLAB_BUDGET_BYTES ((size_t)1 << 20)
+// What the slabs of all threads may hold together, as long as each is left `TD_SLAB_BUDGET_MIN_BYTES`.
+#define TD_THREADS_BUDGET_BYTES ((size_t)32 << 20)
+#define TD_SLAB_BUDGET_MIN_BYTES ((size_t)32 << 10)
+
+// Slabs that the per-CPU front end can index; a CPU beyond uses the locked ones.
+#define TD_MAX_CPUS 4096
+
+// The transfer cache's bounds for one class, in batches and in bytes of objects.
+#define TD_TRANSFER_BATCHES_MIN (TD_TINY ? 1 : 2)
+#define TD_TRANSFER_BATCHES_MAX (TD_TINY ? 1 : 64)
+#define TD_TRANSFER_BYTES ((size_t)1 << 20)
+
+// How often the maintenance runs, and how long memory stays with a process that has stopped using it.
+#define TD_TICK_MS 100
+#define TD_DECAY_MS_DEFAULT 4000
+
+// Spans and segments in use from which on a heap counts as large and is given hugepages.
+#define TD_HUGE_HEAP_BYTES ((size_t)64 << 20)
+
+_Static_assert(TD_SEGMENT_PAGES == 256, "a page's index within its segment is a byte");
+_Static_assert(TD_SLAB_BYTES / sizeof(void *) <= UINT16_MAX + 1, "a slot's index within its slab has 16 bits");
+_Static_assert(TD_MAX_SPAN_BYTES % TD_PAGE_BYTES == 0, "spans are whole pages");
+_Static_assert(TD_BIN_MAX >= TD_BATCH_MAX, "a bin takes a whole batch");
+_Static_assert(sizeof(void *) == 8, "64-bit only");
+
+#define td_likely(condition) __builtin_expect(!!(condition), 1)
+#define td_unlikely(condition) __builtin_expect(!!(condition), 0)
+#define TD_NOINLINE __attribute__((noinline))
+#define TD_ALIGNED(bytes) __attribute__((aligned(bytes)))
+
+#endif  // BASE_CONFIG_H_

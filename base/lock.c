@@ -1,0 +1,84 @@
+#include "base/lock.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/arch.h"
+#include "base/atomic.h"
+#include "base/fatal.h"
+
+enum { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_WAITED_FOR = 2 };
+
+// A holder keeps a lock for a few hundred nanoseconds unless it was preempted; then spinning cannot help.
+#define SPIN_LIMIT 60
+
+static uint64_t contended_count;  // statistic
+
+static __thread unsigned held_ranks;  // owner only; a bit per rank, in debug builds
+
+static void note_acquired(enum td_lock_rank rank) {
+    if (TD_DEBUG) {
+        if ((held_ranks >> rank) > 1)
+            td_fatal("lock order violated");
+        held_ranks |= 1u << rank;
+    }
+}
+
+static void note_released(enum td_lock_rank rank) {
+    if (TD_DEBUG)
+        held_ranks &= ~(1u << rank);
+}
+
+void td_lock_check_none_held(const char *what) {
+    if (TD_DEBUG && held_ranks >> TD_RANK_REGISTRY != 0)
+        td_fatal(what);
+}
+
+static TD_NOINLINE void acquire_slow(struct td_lock *lock) {
+    td_add_relaxed(&contended_count, 1);
+    for (int spin = 0; spin < SPIN_LIMIT; spin++) {
+        uint32_t expected = LOCK_FREE;
+        if (td_load_relaxed(&lock->state) == LOCK_FREE &&
+            td_compare_exchange_acquire(&lock->state, &expected, LOCK_HELD))
+            return;
+        td_cpu_relax();
+    }
+    int saved_errno = errno;
+    // Pairs with the release in `td_lock_release`. Whoever slept cannot know whether others still do: stay at 2.
+    while (td_exchange_acquire(&lock->state, LOCK_WAITED_FOR) != LOCK_FREE)
+        syscall(SYS_futex, &lock->state, FUTEX_WAIT_PRIVATE, LOCK_WAITED_FOR, NULL, NULL, 0);
+    errno = saved_errno;
+}
+
+void td_lock_acquire(struct td_lock *lock, enum td_lock_rank rank) {
+    uint32_t expected = LOCK_FREE;
+    // Pairs with the release in `td_lock_release`.
+    if (td_unlikely(!td_compare_exchange_acquire(&lock->state, &expected, LOCK_HELD)))
+        acquire_slow(lock);
+    note_acquired(rank);
+}
+
+bool td_lock_try_acquire(struct td_lock *lock, enum td_lock_rank rank) {
+    uint32_t expected = LOCK_FREE;
+    // Pairs with the release in `td_lock_release`.
+    if (!td_compare_exchange_acquire(&lock->state, &expected, LOCK_HELD))
+        return false;
+    note_acquired(rank);
+    return true;
+}
+
+void td_lock_release(struct td_lock *lock, enum td_lock_rank rank) {
+    note_released(rank);
+    // Pairs with the acquires in `td_lock_acquire`, `td_lock_try_acquire` and `acquire_slow`.
+    if (td_unlikely(td_exchange_release(&lock->state, LOCK_FREE) == LOCK_WAITED_FOR)) {
+        int saved_errno = errno;
+        syscall(SYS_futex, &lock->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        errno = saved_errno;
+    }
+}
+
+uint64_t td_lock_contended_count(void) {
+    return td_load_relaxed(&contended_count);
+}

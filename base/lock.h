@@ -1,0 +1,39 @@
+// A mutex of four bytes over futex(2), all zeros when free. Spins briefly, then sleeps.
+//
+// The order in which a thread may hold several is the order of `enum td_lock_rank`; debug builds abort on an inversion.
+// Locks of one rank are taken by ascending address (only the fork handlers hold several).
+#ifndef BASE_LOCK_H_
+#define BASE_LOCK_H_
+
+#include "base/config.h"
+
+#pragma GCC visibility push(hidden)
+
+enum td_lock_rank {
+    TD_RANK_MAINTENANCE,  // one thread at a time drains and purges; only ever tried, never waited for, except by fork
+    TD_RANK_REGISTRY,     // the list of slabs
+    TD_RANK_SLAB,         // a slab of the locked mode
+    TD_RANK_TRANSFER,     // a class's transfer cache
+    TD_RANK_CENTRAL,      // a class's central free list
+    TD_RANK_BACKEND,      // segments, their pages, free runs of segments
+    TD_RANK_METADATA,     // descriptors' memory
+};
+
+struct td_lock {
+    uint32_t state;  // atomic, any thread: 0 free, 1 held, 2 held and waited for
+};
+
+// May be called in any state of the process, signal handlers excepted: a handler that interrupts the holder deadlocks.
+void td_lock_acquire(struct td_lock *lock, enum td_lock_rank rank);
+bool td_lock_try_acquire(struct td_lock *lock, enum td_lock_rank rank);
+void td_lock_release(struct td_lock *lock, enum td_lock_rank rank);
+
+// In debug builds, aborts if the caller holds a lock: before a system call that may block. `what` names the call.
+void td_lock_check_none_held(const char *what);
+
+// Acquisitions that did not succeed at the first try, since the start. Statistic.
+uint64_t td_lock_contended_count(void);
+
+#pragma GCC visibility pop
+
+#endif  // BASE_LOCK_H_

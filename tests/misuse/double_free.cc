@@ -1,0 +1,141 @@
+// Objects freed twice.
+#include <cstdlib>
+#include <thread>
+#include <vector>
+
+#include <malloc.h>
+
+#include "allocator/tandem.h"
+#include "tests/api/opaque.h"
+#include "tests/misuse/wrong_program.h"
+#include "tests/process/child.h"
+
+namespace {
+
+void expect_double_free(void *object) {
+    misuse::expect("double free of %p (%zu-byte object)", object, malloc_usable_size(object));
+}
+
+void free_twice(size_t size) {
+    void *object = misuse::allocate(size);
+    expect_double_free(object);
+    free(opaque(object));
+    free(opaque(object));
+}
+
+WRONG_PROGRAM(double_free_16) {
+    free_twice(16);
+}
+WRONG_PROGRAM(double_free_48) {
+    free_twice(48);
+}
+WRONG_PROGRAM(double_free_1000) {
+    free_twice(1000);
+}
+WRONG_PROGRAM(double_free_30000) {
+    free_twice(30000);
+}
+WRONG_PROGRAM(double_free_100000) {
+    free_twice(100000);
+}
+
+WRONG_PROGRAM(double_free_of_an_aligned_object) {
+    void *object = opaque(memalign(256, 700));
+    expect_double_free(object);
+    free(opaque(object));
+    free(opaque(object));
+}
+
+WRONG_PROGRAM(double_free_by_delete) {
+    void *object = opaque(operator new(80));
+    expect_double_free(object);
+    operator delete(opaque(object));
+    operator delete(opaque(object));
+}
+
+WRONG_PROGRAM(double_free_after_other_frees) {
+    std::vector<void *> others;
+    for (int i = 0; i < 50; i++) {
+        others.push_back(misuse::allocate(48));
+    }
+    void *object = others[25];
+    expect_double_free(object);
+    for (void *other : others) {
+        free(opaque(other));
+    }
+    free(opaque(object));
+}
+
+WRONG_PROGRAM(double_free_before_other_frees) {
+    std::vector<void *> others;
+    for (int i = 0; i < 20000; i++) {
+        others.push_back(misuse::allocate(200));
+    }
+    void *object = misuse::allocate(200);
+    expect_double_free(object);
+    free(opaque(object));
+    free(opaque(object));
+    for (void *other : others) {
+        free(opaque(other));
+    }
+}
+
+WRONG_PROGRAM(double_free_after_flush) {
+    void *object = misuse::allocate(48);
+    expect_double_free(object);
+    free(opaque(object));
+    tandem_flush();
+    free(opaque(object));
+}
+
+WRONG_PROGRAM(double_free_after_drain) {
+    void *neighbour = misuse::allocate(48);
+    void *object = misuse::allocate(48);
+    expect_double_free(object);
+    free(opaque(object));
+    misuse::drain();
+    free(opaque(object));
+    opaque(neighbour);
+}
+
+// Both threads give their caches back, so that the two frees meet in the middle end.
+WRONG_PROGRAM(double_free_by_two_threads) {
+    void *object = misuse::allocate(320);
+    expect_double_free(object);
+    for (int i = 0; i < 2; i++) {
+        std::thread([object] {
+            free(opaque(object));
+            tandem_flush();
+        }).join();
+    }
+}
+
+// A large object may have left the process by then, and nothing may be known of it.
+void free_large_twice(size_t size) {
+    void *object = misuse::allocate(size);
+    expect_double_free(object);
+    misuse::expect("free of %p, which was not allocated here", object);
+    free(opaque(object));
+    free(opaque(object));
+}
+
+WRONG_PROGRAM(double_free_1M) {
+    free_large_twice(1000000);
+}
+WRONG_PROGRAM(double_free_5M) {
+    free_large_twice(5 << 20);
+}
+WRONG_PROGRAM(double_free_300M) {
+    free_large_twice(300 << 20);
+}
+
+WRONG_PROGRAM(double_free_5M_after_drain) {
+    void *object = misuse::allocate(5 << 20);
+    expect_double_free(object);
+    misuse::expect("free of %p, which was not allocated here", object);
+    free(opaque(object));
+    misuse::drain();
+    free(opaque(object));
+}
+
+}  // namespace

@@ -2,7 +2,8 @@
 """Counts the test cases of one `bazel test` from its build events and the tests' own XML files.
 
 Usage: tools/count_tests.py EVENTS.json EXIT_CODE
-EVENTS.json is what --build_event_json_file wrote, EXIT_CODE is Bazel's. Names what failed; ends with "N passed, N failed".
+EVENTS.json is what --build_event_json_file wrote, EXIT_CODE is Bazel's. Names what failed; ends with
+"N passed, N failed".
 
 A test target that did not build or run, that timed out, or that failed outside its test cases counts as one failure.
 """

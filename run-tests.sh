@@ -10,7 +10,7 @@ tools/install.sh build test || exit 1
 source tools/phases.sh
 
 style() {
-    "${bazel[@]}" build --noshow_progress //allocator/... || true
+    "${bazel[@]}" build --noshow_progress //allocator/... //frontends/... //middle/... //backend/... //base/... || true
     python3 tests/style/run.py "$("${bazel[@]}" info bazel-bin 2>/dev/null)"
 }
 

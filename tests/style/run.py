@@ -2,7 +2,8 @@
 """Checks how the source reads and which names the build defines.
 
 Usage: tests/style/run.py [FOLDER]
-FOLDER is where Bazel puts what it builds (bazel-bin by default); //allocator/... must have been built.
+FOLDER is where Bazel puts what it builds (bazel-bin by default). The layers must have been built by name, or else their
+archives are missing or old: Bazel links the shared objects without them.
 Ends with "N passed, N failed".
 """
 

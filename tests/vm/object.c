@@ -9,6 +9,7 @@
 _Thread_local const char *volatile allocator_call;
 
 enum {
+    SABOTEUR = 9999,  // the owner of `sabotage_held`
     OWNER_SHIFT = 48,
     WORD_BYTES = 8,
     STAMP_WORDS = 2,
@@ -134,7 +135,7 @@ static void replace_by_held(struct object *object) {
         struct object hidden = {.memory = malloc(OBJECT_MIN_BYTES), .size = OBJECT_MIN_BYTES};
         if (hidden.memory == NULL)
             fail("no memory for an object of %d bytes", OBJECT_MIN_BYTES);
-        put_stamp(&hidden, UINT64_C(1) << OWNER_SHIFT);
+        put_stamp(&hidden, (uint64_t)SABOTEUR << OWNER_SHIFT);
         held = hidden.memory;
         __atomic_store_n(&sabotage_held, held, __ATOMIC_RELEASE);  // pairs with the acquire above
     }

@@ -1,3 +1,5 @@
+#define _GNU_SOURCE
+
 #include "tests/vm/sequence.h"
 
 #include <stddef.h>

@@ -7,6 +7,8 @@
 //     stress [--operations=N] [--threads-per-cpu=N] [--rounds=N] [--steps-per-signal=N] [--disturb-us=N]
 //     [--patience-s=N]
 //            [--seed=N] [--sabotage=NAME]
+#define _GNU_SOURCE
+
 #include <errno.h>
 #include <gnu/libc-version.h>
 #include <inttypes.h>

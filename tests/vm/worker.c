@@ -1,3 +1,5 @@
+#define _GNU_SOURCE
+
 #include "tests/vm/worker.h"
 
 #include <errno.h>

@@ -1,0 +1,145 @@
+# shellcheck shell=bash
+# To be sourced by run.sh: what differs between the two architectures, Debian's packages for them, building and booting.
+: "${folder:?the build folder}" "${root:?the root of the repository}"
+
+# machine_select x86_64|aarch64: sets the variables that the functions below use.
+machine_select() {
+    machine=$1
+    case $machine in
+    x86_64)
+        deb_arch=amd64
+        triplet=x86_64-linux-gnu
+        console=ttyS0
+        emulator=(qemu-system-x86_64 -machine q35 -cpu max)
+        ;;
+    aarch64)
+        deb_arch=arm64
+        triplet=aarch64-linux-gnu
+        console=ttyAMA0
+        emulator=(qemu-system-aarch64 -machine virt -cpu cortex-a72)
+        ;;
+    esac
+    compiler=$triplet-gcc
+    # Debian's GCC for the machine that it runs on has the short name too, and gcc is what depends on it.
+    if [ "$machine" = "$(uname -m)" ]; then compiler=gcc; fi
+}
+
+machine_packages() {
+    case $machine in
+    x86_64) echo qemu-system-x86 seabios ;;
+    aarch64) echo qemu-system-arm ;;
+    esac
+    if [ "$compiler" = gcc ]; then echo gcc; else echo "gcc-${triplet/_/-}"; fi
+}
+
+# --- Debian's packages of other releases and architectures, by an apt whose lists and cache lie in the build folder.
+
+apt_private() {
+    local command=$1
+    shift
+    # A mirror may lag behind: an index that is past its date will do.
+    "$command" -q -o Dir::State="$folder/apt/state" -o Dir::State::status="$folder/apt/status" \
+        -o Dir::Cache="$folder/apt/cache" -o Dir::Etc::sourcelist=/dev/null \
+        -o Dir::Etc::sourceparts="$folder/apt/sources" -o APT::Architectures=amd64,arm64 \
+        -o APT::Sandbox::User=root -o Acquire::Check-Valid-Until=false -o Acquire::Languages=none "$@"
+}
+
+# The mirror that this system itself uses for Debian.
+debian_mirror() {
+    # shellcheck disable=SC2016  # the dollar signs are apt's
+    apt-get indextargets --format '$(CREATED_BY)|$(ORIGIN)|$(LABEL)|$(REPO_URI)' |
+        sed -n 's/^Packages|Debian|Debian|//p' | sort -u | head -n 1
+}
+
+apt_prepare() {
+    local mirror
+    mirror=$(debian_mirror)
+    if [ -z "$mirror" ]; then
+        echo "tests/vm/run.sh: apt has no Debian mirror configured, or was never updated" >&2
+        return 1
+    fi
+    mkdir -p "$folder"/apt/{state/lists/partial,cache/archives/partial,sources}
+    : >"$folder/apt/status"
+    cat >"$folder/apt/sources/debian.sources" <<END
+Types: deb
+URIs: $mirror
+Suites: bookworm sid
+Components: main
+Architectures: amd64 arm64
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+END
+    apt_private apt-get update >"$folder/apt/update.log" 2>&1 || {
+        cat "$folder/apt/update.log" >&2
+        return 1
+    }
+}
+
+# unpack FOLDER PACKAGE...: downloads the packages (NAME:ARCH/SUITE) and unpacks them into the folder, unless just these
+# versions lie there.
+unpack() {
+    local target=$1
+    shift
+    local versions
+    versions=$(apt_private apt-get download --print-uris "$@" | awk '{ print $2 }' | sort)
+    [ -n "$versions" ] || return 1
+    [ "$versions" = "$(cat "$target/versions" 2>/dev/null)" ] && return 0
+    rm -rf "$target"
+    mkdir -p "$target/packages"
+    (cd "$target/packages" && apt_private apt-get download "$@") >"$target/download.log" 2>&1 || {
+        cat "$target/download.log" >&2
+        return 1
+    }
+    local package
+    for package in "$target"/packages/*.deb; do dpkg-deb --extract "$package" "$target" || return 1; done
+    rm -r "$target/packages"
+    echo "$versions" >"$target/versions"
+}
+
+# The newest kernel of sid that is made for virtual machines, unpacked. Prints the path of its image.
+kernel_unpack() {
+    local package
+    package=$(apt_private apt-cache search --names-only "^linux-binary-[0-9].*-cloud-$deb_arch\$" |
+        awk '{ print $1 }' | sort -V | tail -n 1)
+    [ -n "$package" ] || return 1
+    unpack "$folder/kernel/$machine" "$package:$deb_arch/sid" || return 1
+    ls "$folder/kernel/$machine"/usr/lib/modules/*/vmlinuz
+}
+
+# sysroot_unpack SUITE: libc, its headers and the kernel's of that release. Sets `sysroot`.
+sysroot_unpack() {
+    sysroot=$folder/sysroot/$1-$machine
+    unpack "$sysroot" "libc6:$deb_arch/$1" "libc6-dev:$deb_arch/$1" "linux-libc-dev:$deb_arch/$1"
+}
+
+# stress_build OUTPUT: the stress with the percpu front end, linked statically against `sysroot`.
+stress_build() {
+    local output=$1 source sources=()
+    # tandem.c is for programs that may have another malloc; here the functions of tandem.h come with malloc itself.
+    for source in "$root"/{base,backend,middle,frontends,frontends/percpu,allocator,tests/vm}/*.c; do
+        [ -e "$source" ] && [ "$source" != "$root/allocator/tandem.c" ] && sources+=("$source")
+    done
+    "$compiler" -std=gnu11 -O2 -g -Wall -Wextra -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc \
+        -fno-builtin-free -DNDEBUG -static -pthread -nostdinc -isystem "$("$compiler" -print-file-name=include)" \
+        -isystem "$sysroot/usr/include/$triplet" -isystem "$sysroot/usr/include" -B"$sysroot/usr/lib/$triplet" \
+        -L"$sysroot/usr/lib/$triplet" -I"$root" -o "$output" "${sources[@]}"
+}
+
+# initramfs_make PROGRAM OUTPUT: a file system with nothing in it but the program as /init.
+initramfs_make() {
+    local staging=$folder/staging
+    rm -rf "$staging"
+    mkdir -p "$staging"
+    cp "$1" "$staging/init"
+    (cd "$staging" && echo init | cpio --quiet --create --format=newc) | gzip >"$2"
+}
+
+# machine_boot KERNEL INITRAMFS CPUS LOG TIMEOUT_S ENVIRONMENT ARGUMENT...: boots and writes what the serial line says
+# to LOG, without carriage returns. The program gets the arguments, and the environment (NAME=VALUE, or "").
+machine_boot() {
+    local kernel=$1 initramfs=$2 cpus=$3 log=$4 timeout_s=$5 environment=$6
+    shift 6
+    timeout --kill-after=10 "$timeout_s" "${emulator[@]}" -smp "$cpus" -m 2048 -nic none -display none \
+        -monitor none -serial stdio -no-reboot -kernel "$kernel" -initrd "$initramfs" \
+        -append "console=$console quiet panic=-1 $environment -- $*" </dev/null 2>&1 | tr -d '\r' >"$log"
+    return "${PIPESTATUS[0]}"
+}

@@ -1,0 +1,197 @@
+#!/usr/bin/env bash
+# Runs the stress of the percpu front end's restartable sequences on machines that qemu emulates, x86-64 and aarch64, with
+# 2 and with 8 CPUs, under Debian sid's kernel, which enforces the newest rseq ABI; the program is linked statically against
+# Debian 12's libc, which registers rseq in the legacy form, and against sid's, which registers V2. With rseq switched off
+# in libc, Tandem registers an area of its own: that is run too.
+#
+# Usage: tests/vm/run.sh [--machine x86_64|aarch64] [--cpus N] [--registration legacy|v2|own] [--operations N]
+#                        [--timeout-s N] [--no-self-checks]
+# Without options it runs everything, some 20 minutes on 2 cores; the first three may be repeated. Installs the Debian
+# packages that are missing (as root, or with sudo). Downloads the other releases' packages from the mirror that this
+# system uses, by an apt of its own. All that it makes lies in ~/.cache/tandem/vm, or in $TANDEM_VM_FOLDER.
+# Ends with "N passed, N failed"; the exit status says whether nothing failed.
+set -u
+root=$(cd "$(dirname "$0")/../.." && pwd)
+folder=${TANDEM_VM_FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/tandem/vm}
+source "$root/tests/vm/machine.sh"
+
+machines=()
+cpu_counts=()
+registrations=()
+operations=10000000
+timeout_s=900
+self_checks=yes
+usage() {
+    sed -n 's/^# \{0,1\}//; /^Usage/,/^Ends/p' "$0" >&2
+    exit 2
+}
+while [ $# -gt 0 ]; do
+    case $1 in
+    --machine) machines+=("${2:?}") ;;
+    --cpus) cpu_counts+=("${2:?}") ;;
+    --registration) registrations+=("${2:?}") ;;
+    --operations) operations=${2:?} ;;
+    --timeout-s) timeout_s=${2:?} ;;
+    --no-self-checks) self_checks=no ;;
+    *) usage ;;
+    esac
+    if [ "$1" != --no-self-checks ]; then shift; fi
+    shift
+done
+[ ${#machines[@]} -gt 0 ] || machines=(x86_64 aarch64)
+[ ${#cpu_counts[@]} -gt 0 ] || cpu_counts=(2 8)
+[ ${#registrations[@]} -gt 0 ] || registrations=(legacy v2 own)
+for name in "${machines[@]}"; do [[ $name =~ ^(x86_64|aarch64)$ ]] || usage; done
+for name in "${registrations[@]}"; do [[ $name =~ ^(legacy|v2|own)$ ]] || usage; done
+
+passed=0
+failed=0
+pass() {
+    passed=$((passed + 1))
+    echo "passed: $*"
+}
+# fail_with TEXT [LOG]: counts a failure and shows how the log ends.
+fail_with() {
+    failed=$((failed + 1))
+    echo "FAILED: $1"
+    if [ -n "${2:-}" ]; then tail -n 30 "$2" | sed 's/^/    /'; fi
+}
+
+install_missing() {
+    local package missing=() as_root=()
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+    echo "tests/vm/run.sh: installing with apt-get: ${missing[*]}"
+    "${as_root[@]}" apt-get update -q -o DPkg::Lock::Timeout=600 &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+            -o DPkg::Lock::Timeout=600 "${missing[@]}"
+}
+
+# The suite whose libc registers rseq in that form, and what the program finds then. Sets `suite`, `environment`,
+# `wanted_libc` and `wanted_mode`.
+registration_select() {
+    environment=
+    wanted_mode='rseq (glibc)'
+    case $1 in
+    legacy) suite=bookworm wanted_libc=legacy ;;
+    v2) suite=sid wanted_libc=V2 ;;
+    own) suite=sid wanted_libc=none wanted_mode='rseq (own)' environment=GLIBC_TUNABLES=glibc.pthread.rseq=0 ;;
+    esac
+}
+
+# What the log says between two texts, once.
+log_field() {
+    sed -n "s/^.*$2\(.*\)$3.*\$/\1/p" "$1" | head -n 1
+}
+
+# judge LABEL LOG EXIT_STATUS: passes only on all that has to be there.
+judge() {
+    local label=$1 log=$2 status=$3 libc mode index reason count
+    libc=$(log_field "$log" "stress: libc's rseq: " ', [0-9]* bytes')
+    mode=$(log_field "$log" 'mode "' '", index')
+    index=$(log_field "$log" 'index "' '": ')
+    reason=$(log_field "$log" 'index "[^"]*": ' '')
+    count=$(sed -n 's/^stress: \([0-9]*\) operations, .* in signal handlers$/\1/p' "$log")
+    label="$label: libc's rseq ${libc:-?}, mode ${mode:-?}, index ${index:-?} (${reason:-?}), ${count:-0} operations"
+    if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+        fail_with "$label: no end within $timeout_s s" "$log"
+    elif [ "$status" -ne 0 ] || grep -q FAILED "$log" || ! grep -q '^stress: passed$' "$log"; then
+        fail_with "$label: exit status $status" "$log"
+    elif [ "$libc" != "$wanted_libc" ] || [ "$mode" != "$wanted_mode" ] || [ "$index" != mm_cid ]; then
+        fail_with "$label: libc's rseq should be $wanted_libc, the mode $wanted_mode, the index mm_cid" "$log"
+    elif [ "${count:-0}" -lt "$operations" ]; then
+        fail_with "$label: $operations operations were asked for" "$log"
+    else
+        pass "$label"
+    fi
+}
+
+# prepare REGISTRATION: builds the program for the machine selected. Sets `program` and `initramfs`.
+prepare() {
+    registration_select "$1"
+    program=$folder/stress-$machine-$suite
+    initramfs=$program.cpio.gz
+    sysroot_unpack "$suite" && stress_build "$program" && initramfs_make "$program" "$initramfs"
+}
+
+run_registration() {
+    local registration=$1 cpus log started
+    if ! prepare "$registration"; then
+        fail_with "$machine, $registration: the program does not build"
+        return
+    fi
+    for cpus in "${cpu_counts[@]}"; do
+        log=$folder/$machine-$registration-$cpus.log
+        started=$SECONDS
+        machine_boot "$kernel" "$initramfs" "$cpus" "$log" "$timeout_s" "$environment" "--operations=$operations"
+        judge "$machine, $cpus CPUs, $registration registration, $((SECONDS - started)) s" "$log" $?
+    done
+}
+
+# expect_finding LABEL LOG PATTERN: the run that was sabotaged must have failed, and in the way that fits.
+expect_finding() {
+    if grep -q '^stress: passed$' "$2"; then
+        fail_with "self-check, $1: passed all the same" "$2"
+    elif grep -Eq "$3" "$2"; then
+        pass "self-check, $1: $(grep -Em 1 "$3" "$2" | cut -c 1-150)"
+    else
+        fail_with "self-check, $1: nothing matches \"$3\"" "$2"
+    fi
+}
+
+# Commits faults in the program and sees whether it finds them: on this machine, and where only the emulated one can.
+run_self_checks() {
+    local log=$folder/self-check.log fault pattern
+    prepare legacy || {
+        fail_with "self-checks: the program does not build"
+        return
+    }
+    while read -r fault pattern; do
+        if [ "$machine" = "$(uname -m)" ]; then
+            timeout 120 "$program" --operations=1000000 --patience-s=5 "--sabotage=$fault" >"$log" 2>&1
+        else
+            machine_boot "$kernel" "$initramfs" 2 "$log" 120 "" --operations=300000 --patience-s=5 \
+                "--sabotage=$fault"
+        fi
+        expect_finding "$machine, fault \"$fault\"" "$log" "$pattern"
+    done <<'END'
+double stress: FAILED: doubled object
+free-twice stress: FAILED: doubled object|tandem: double free
+lose stress: FAILED: lost objects
+corrupt stress: FAILED: damaged object
+hang stress: FAILED: hang
+END
+    prepare v2 || return
+    machine_boot "$kernel" "$initramfs" 2 "$log" 120 "" --operations=300000 --sabotage=abi
+    expect_finding "$machine, fault \"abi\", which this kernel punishes" "$log" 'FAILED: killed by signal 11'
+    machine_boot "$kernel" "$initramfs" 2 "$log" 5 "" --operations=1000000000
+    if [ $? -eq 124 ]; then pass "self-check, $machine: a run without end is ended"; else
+        fail_with "self-check, $machine: a run without end was not ended" "$log"
+    fi
+}
+
+mkdir -p "$folder" || exit 1
+packages=(cpio dpkg apt debian-archive-keyring)
+for name in "${machines[@]}"; do
+    machine_select "$name"
+    read -r -a more < <(machine_packages)
+    packages+=("${more[@]}")
+done
+install_missing "${packages[@]}" || exit 1
+apt_prepare || exit 1
+
+for name in "${machines[@]}"; do
+    machine_select "$name"
+    if ! kernel=$(kernel_unpack); then
+        fail_with "$machine: no kernel"
+        continue
+    fi
+    echo "tests/vm/run.sh: $machine, $(basename "$(dirname "$kernel")")"
+    if [ "$self_checks" = yes ]; then run_self_checks; fi
+    for registration in "${registrations[@]}"; do run_registration "$registration"; done
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -2,15 +2,19 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ostream>
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "allocator/tandem.h"
+#include "tests/process/seccomp_filter.h"
 #include "gtest/gtest.h"
 
 namespace child {
@@ -193,10 +197,38 @@ static int run_role(const std::string &name, int argc, char **argv) {
 
 }  // namespace child
 
+// With TEST_FORBID_RSEQ set, this program runs again where rseq(2) fails, so that every thread of it, the first one
+// too, has to do without. The variable goes, the filter stays.
+static void forbid_rseq_if_asked(char **argv) {
+    if (getenv("TEST_FORBID_RSEQ") == nullptr) {
+        return;
+    }
+    unsetenv("TEST_FORBID_RSEQ");
+    if (!forbid_system_calls({SYS_rseq}, ENOSYS)) {
+        perror("seccomp");
+        exit(child::status_unprepared);
+    }
+    execv("/proc/self/exe", argv);
+    perror("execv");
+    exit(child::status_unprepared);
+}
+
+// A test that is stamped for a mode of its own (modes.bzl) must really be in that mode.
+static void expect_mode_if_asked() {
+    const char *expected = getenv("TEST_EXPECT_MODE");
+    if (expected != nullptr && strcmp(expected, tandem_mode()) != 0) {
+        fprintf(stderr, "expected the mode \"%s\", found \"%s\": %s\n", expected, tandem_mode(), tandem_mode_reason());
+        exit(child::status_unprepared);
+    }
+    unsetenv("TEST_EXPECT_MODE");
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strncmp(argv[1], child::role_flag.c_str(), child::role_flag.size()) == 0) {
         return child::run_role(argv[1] + child::role_flag.size(), argc, argv);
     }
+    forbid_rseq_if_asked(argv);
+    expect_mode_if_asked();
     signal(SIGPIPE, SIG_IGN);
     testing::InitGoogleTest(&argc, argv);
     return RUN_ALL_TESTS();

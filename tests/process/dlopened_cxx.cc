@@ -1,0 +1,31 @@
+// A C++ library with static and thread-local objects that allocate, for a program that loads and unloads it.
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <vector>
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+EXPORT std::string *dlopened_make_string(size_t length);
+EXPORT void dlopened_delete_string(std::string *text);
+EXPORT size_t dlopened_use_thread_local();
+
+namespace {
+
+std::map<int, std::string> static_map = {{1, std::string(100, 'a')}, {2, std::string(1000, 'b')}};
+thread_local std::vector<std::string> thread_strings(50, std::string(200, 't'));
+
+}  // namespace
+
+std::string *dlopened_make_string(size_t length) {
+    return new std::string(length, 's');
+}
+
+void dlopened_delete_string(std::string *text) {
+    delete text;
+}
+
+size_t dlopened_use_thread_local() {
+    thread_strings.push_back(static_map[2]);
+    return thread_strings.size();
+}

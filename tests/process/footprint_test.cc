@@ -1,0 +1,106 @@
+// What the allocator itself takes: in a program that does nearly nothing, and in one with a thousand idle threads.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include "allocator/tandem.h"
+#include "tests/api/opaque.h"
+#include "tests/process/child.h"
+#include "tests/process/resident.h"
+#include "gtest/gtest.h"
+
+#if !defined(TEST_FRONT_END)
+#define TEST_FRONT_END "system"
+#endif
+
+namespace {
+
+// The smallest peak of several runs: how much of the program's own file is mapped in one fault varies.
+long trivial_peak_kib(const std::string &variant) {
+    long least = -1;
+    for (int i = 0; i < 9; i++) {
+        child::outcome outcome = child::run_program({"tests/process/trivial_" + variant});
+        EXPECT_TRUE(outcome.succeeded()) << outcome;
+        long peak = atol(outcome.out.c_str());
+        EXPECT_GT(peak, 0) << outcome;
+        least = least < 0 ? peak : std::min(least, peak);
+    }
+    return least;
+}
+
+TEST(footprint, a_trivial_program_takes_at_most_one_mib_more_than_with_glibc) {
+    long with_glibc = trivial_peak_kib("system");
+    long with_tandem = trivial_peak_kib(TEST_FRONT_END);
+    printf("peak resident set: %ld KiB with glibc, %ld KiB with " TEST_FRONT_END "\n", with_glibc, with_tandem);
+    EXPECT_LE(with_tandem, with_glibc + 1024);
+}
+
+pthread_barrier_t all_are_idle;
+pthread_barrier_t may_end;
+
+void *use_little_and_wait(void *argument) {
+    if (argument != nullptr) {
+        void *objects[64];
+        for (size_t i = 0; i < 64; i++) {
+            objects[i] = opaque(malloc(8 + i * 37 % 1000));
+            static_cast<char *>(objects[i])[0] = 1;
+        }
+        for (void *object : objects) {
+            free(opaque(object));
+        }
+    }
+    pthread_barrier_wait(&all_are_idle);
+    pthread_barrier_wait(&may_end);
+    return nullptr;
+}
+
+// Prints the resident set with a thousand idle threads; the argument tells whether they have allocated before.
+CHILD_ROLE(idle_threads) {
+    constexpr unsigned thread_count = 1000;
+    bool allocate = child::arguments()[0] == "allocate";
+    pthread_barrier_init(&all_are_idle, nullptr, thread_count + 1);
+    pthread_barrier_init(&may_end, nullptr, thread_count + 1);
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, size_t{64} << 10);
+    static pthread_t threads[thread_count];
+    for (pthread_t &thread : threads) {
+        if (pthread_create(&thread, &attributes, use_little_and_wait, allocate ? &all_are_idle : nullptr) != 0) {
+            perror("pthread_create");
+            return 1;
+        }
+    }
+    pthread_barrier_wait(&all_are_idle);
+    printf("%ld\n", status_kib("VmRSS:"));
+    pthread_barrier_wait(&may_end);
+    for (pthread_t thread : threads) {
+        pthread_join(thread, nullptr);
+    }
+    return 0;
+}
+
+long idle_threads_kib(const char *what) {
+    child::settings settings;
+    settings.arguments = {what};
+    child::outcome outcome = child::run("idle_threads", settings);
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+    return atol(outcome.out.c_str());
+}
+
+TEST(footprint, a_thousand_idle_threads_hold_little) {
+    long without = idle_threads_kib("wait");
+    long with = idle_threads_kib("allocate");
+    const bool is_percpu = std::string(tandem_front_end()) == "percpu";
+    const long bound_kib = is_percpu ? 32 << 10 : 128 << 10;
+    printf("a thousand idle threads: %ld KiB, of which %ld KiB since they allocated\n", with, with - without);
+    ASSERT_GT(without, 0);
+    EXPECT_LE(with - without, bound_kib);
+}
+
+}  // namespace

@@ -1,0 +1,235 @@
+// fork while other threads are inside of the allocator: the child's heap is whole and usable.
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include <pthread.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "allocator/tandem.h"
+#include "tests/api/opaque.h"
+#include "tests/process/workload.h"
+#include "gtest/gtest.h"
+
+#if !defined(TEST_TINY)
+#define TEST_TINY 0
+#endif
+
+namespace {
+
+constexpr int fork_count = TEST_TINY ? 500 : 1500;
+
+// Threads that allocate and free all the time, in every layer: small objects, spans, mappings, flushes.
+class busy_threads {
+  public:
+    explicit busy_threads(int count) {
+        for (int i = 0; i < count; i++) {
+            threads_.emplace_back([this, i] { run(static_cast<uint64_t>(i)); });
+        }
+    }
+    ~busy_threads() {
+        is_over_ = true;
+        for (std::thread &thread : threads_) {
+            thread.join();
+        }
+    }
+
+  private:
+    void run(uint64_t seed) {
+        workload checked(seed, 300);
+        while (!is_over_.load(std::memory_order_relaxed)) {
+            EXPECT_TRUE(checked.run(20));
+            for (size_t size = 16; size < size_t{8} << 20; size = size * 3 + 16) {
+                free(opaque(malloc(size)));  // untouched, so that nearly all time is spent in the allocator
+            }
+            tandem_flush();
+        }
+    }
+
+    std::atomic<bool> is_over_{false};
+    std::vector<std::thread> threads_;
+};
+
+// Forks, runs `work` in the child and tells whether it returned true there. A child that hangs is ended by SIGALRM.
+template <typename function> bool true_in_child(function work) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(30);
+        _exit(work() ? 0 : 1);
+    }
+    int status = -1;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+        ADD_FAILURE() << "fork or waitpid failed";
+        return false;
+    }
+    EXPECT_FALSE(WIFSIGNALED(status)) << "the child was ended by signal " << WTERMSIG(status);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+// A little of everything: a fork is tested by how many there are, not by how long each child lives.
+bool allocate_in_child() {
+    workload small(1, 500);
+    workload large(2, 300000);
+    return small.run(200) && large.run(3) && small.free_all() && large.free_all();
+}
+
+TEST(fork, child_allocates_while_the_parents_threads_do) {
+    busy_threads busy(2);
+    for (int i = 0; i < fork_count; i++) {
+        ASSERT_TRUE(true_in_child(allocate_in_child)) << "fork " << i;
+    }
+}
+
+TEST(fork, child_forks_again) {
+    busy_threads busy(2);
+    for (int i = 0; i < fork_count / 10; i++) {
+        ASSERT_TRUE(true_in_child([] {
+            workload work(3, 1000);
+            return work.run(100) &&
+                   true_in_child([] { return allocate_in_child() && true_in_child(allocate_in_child); }) &&
+                   work.free_all();
+        })) << "fork "
+            << i;
+    }
+}
+
+TEST(fork, from_several_threads_at_once) {
+    busy_threads busy(1);
+    std::vector<std::thread> forkers;
+    for (int t = 0; t < 3; t++) {
+        forkers.emplace_back([] {
+            for (int i = 0; i < fork_count / 10; i++) {
+                EXPECT_TRUE(true_in_child(allocate_in_child));
+            }
+        });
+    }
+    for (std::thread &forker : forkers) {
+        forker.join();
+    }
+}
+
+TEST(fork, child_starts_threads) {
+    busy_threads busy(2);
+    for (int i = 0; i < fork_count / 10; i++) {
+        ASSERT_TRUE(true_in_child([] {
+            std::atomic<int> good{0};
+            std::vector<std::thread> threads;
+            for (int t = 0; t < 3; t++) {
+                threads.emplace_back([&good] { good += allocate_in_child(); });
+            }
+            for (std::thread &thread : threads) {
+                thread.join();
+            }
+            return good.load() == 3;
+        })) << "fork "
+            << i;
+    }
+}
+
+TEST(fork, child_frees_what_other_threads_allocated) {
+    busy_threads busy(1);
+    for (int i = 0; i < fork_count / 20; i++) {
+        auto inherited = std::make_unique<workload>(static_cast<uint64_t>(i), 100000);
+        std::thread([&inherited] { EXPECT_TRUE(inherited->run(300)); }).join();
+        ASSERT_TRUE(true_in_child([&inherited] { return inherited->free_all() && allocate_in_child(); }));
+        ASSERT_TRUE(inherited->run(100)) << "the parent's copy is untouched";
+    }
+}
+
+TEST(fork, statistics_add_up_in_the_child) {
+    busy_threads busy(2);
+    for (int i = 0; i < fork_count / 20; i++) {
+        ASSERT_TRUE(true_in_child([] {
+            struct tandem_stats stats;
+            for (int round = 0; round < 3; round++) {
+                tandem_get_stats(&stats);
+                if (stats.live_bytes + stats.cached_bytes + stats.free_bytes + stats.fresh_bytes + stats.waste_bytes +
+                        stats.metadata_bytes !=
+                    stats.mapped_bytes) {
+                    return false;
+                }
+                if (!allocate_in_child()) {
+                    return false;
+                }
+                tandem_flush();
+                tandem_release_memory(SIZE_MAX);
+            }
+            return true;
+        })) << "fork "
+            << i;
+    }
+}
+
+TEST(fork, child_leaves_by_exit) {
+    busy_threads busy(2);
+    for (int i = 0; i < fork_count / 20; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            alarm(30);
+            freopen("/dev/null", "w", stdout);  // what gtest had not yet written is the parent's
+            exit(allocate_in_child() ? 0 : 1);
+        }
+        int status = -1;
+        ASSERT_EQ(waitpid(pid, &status, 0), pid);
+        ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+    }
+}
+
+// Fork handlers of the program's own that allocate. The first are registered before the program's constructors run.
+std::atomic<int> handler_calls;
+
+void allocate_in_handler() {
+    workload work(5, 5000);
+    if (!work.run(50) || !work.free_all()) {
+        abort();
+    }
+    handler_calls++;
+}
+
+__attribute__((constructor(101))) void register_early_handlers() {
+    pthread_atfork(allocate_in_handler, allocate_in_handler, allocate_in_handler);
+}
+
+TEST(fork, handlers_allocate) {
+    pthread_atfork(allocate_in_handler, allocate_in_handler, allocate_in_handler);
+    busy_threads busy(2);
+    handler_calls = 0;
+    for (int i = 0; i < fork_count / 20; i++) {
+        ASSERT_TRUE(true_in_child([] { return handler_calls.load() % 4 == 0 && allocate_in_child(); }));
+    }
+    EXPECT_EQ(handler_calls.load(), fork_count / 20 * 4);
+}
+
+TEST(vfork, then_exec) {
+    busy_threads busy(2);
+    for (int i = 0; i < fork_count / 10; i++) {
+        pid_t pid = vfork();
+        if (pid == 0) {
+            execl("/bin/true", "true", nullptr);
+            _exit(9);
+        }
+        int status = -1;
+        ASSERT_EQ(waitpid(pid, &status, 0), pid);
+        ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+    }
+}
+
+TEST(vfork, posix_spawn_and_system) {
+    busy_threads busy(2);
+    for (int i = 0; i < fork_count / 20; i++) {
+        char name[] = "true";
+        char *arguments[] = {name, nullptr};
+        pid_t pid = -1;
+        ASSERT_EQ(posix_spawn(&pid, "/bin/true", nullptr, nullptr, arguments, environ), 0);
+        int status = -1;
+        ASSERT_EQ(waitpid(pid, &status, 0), pid);
+        ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+        ASSERT_EQ(system("exit 5"), 5 << 8);
+    }
+}
+
+}  // namespace

@@ -12,6 +12,7 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
+#include "tests/process/variant.h"
 
 // The C API: on failure NULL and errno.
 struct c_allocation {
@@ -111,12 +112,5 @@ inline const std::vector<size_t> &impossible_sizes() {
     };
     return list;
 }
-
-// Whether malloc is Tandem's. The tests also run with glibc's, which they were tried on and which differs in places.
-#if defined(TEST_FRONT_END)
-constexpr bool is_tandem = true;
-#else
-constexpr bool is_tandem = false;
-#endif
 
 #endif  // TESTS_API_EVERY_ALLOCATION_H_

@@ -10,13 +10,8 @@ namespace {
 using strings = std::set<std::string>;
 
 TEST(front_end, is_the_one_that_this_binary_was_built_with) {
-#if defined(TEST_FRONT_END)
-    EXPECT_STREQ(tandem_front_end(), TEST_FRONT_END);
-    EXPECT_STREQ(tandem_version(), TANDEM_VERSION);
-#else
-    EXPECT_STREQ(tandem_front_end(), "none");
-    EXPECT_STREQ(tandem_version(), "none");
-#endif
+    EXPECT_STREQ(tandem_front_end(), variant::front_end);
+    EXPECT_STREQ(tandem_version(), variant::is_tandem ? TANDEM_VERSION : "none");
 }
 
 TEST(front_end, is_in_one_of_its_modes) {

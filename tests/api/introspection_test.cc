@@ -135,7 +135,7 @@ TEST(malloc_stats, writes_to_stderr) {
     EXPECT_EQ(outcome.out, "");
     EXPECT_GT(outcome.err.size(), 100u) << outcome;
     EXPECT_EQ(outcome.err.back(), '\n') << outcome;
-    if (is_tandem) {
+    if (variant::is_tandem) {
         EXPECT_NE(outcome.err.find(tandem_front_end()), std::string::npos) << outcome;
     }
 }

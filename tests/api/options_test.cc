@@ -33,7 +33,7 @@ std::string bad_value(const std::string &name, const std::string &value) {
 
 class options : public testing::Test {
     void SetUp() override {
-        if (!is_tandem) {
+        if (!variant::is_tandem) {
             GTEST_SKIP() << "Tandem's own";
         }
     }

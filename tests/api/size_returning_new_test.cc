@@ -21,7 +21,7 @@ namespace {
 
 class size_returning_new : public testing::Test {
     void SetUp() override {
-        if (!is_tandem) {
+        if (!variant::is_tandem) {
             GTEST_SKIP() << "not in glibc";
         }
         ASSERT_NE(__size_returning_new, nullptr);

@@ -11,7 +11,7 @@ namespace {
 
 class stats : public testing::Test {
     void SetUp() override {
-        if (!is_tandem) {
+        if (!variant::is_tandem) {
             GTEST_SKIP() << "Tandem's own";
         }
     }
@@ -174,7 +174,7 @@ using print_function = size_t (*)(char *buffer, size_t capacity);
 
 class printed_stats : public testing::TestWithParam<print_function> {
     void SetUp() override {
-        if (!is_tandem) {
+        if (!variant::is_tandem) {
             GTEST_SKIP() << "Tandem's own";
         }
     }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tests/process/child.h"
+#include "tests/process/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
@@ -25,12 +26,6 @@ struct wrong_program {
 std::ostream &operator<<(std::ostream &stream, const wrong_program &program) {
     return stream << program.name;
 }
-
-#if defined(TEST_DEBUG)
-constexpr bool is_debug_build = true;
-#else
-constexpr bool is_debug_build = false;
-#endif
 
 const wrong_program every_program[] = {
     {"double_free_16", noticed_when_drained},
@@ -176,7 +171,7 @@ void expect_noticed(const child::outcome &outcome, bool at_once) {
 }
 
 TEST_P(misuse, is_noticed) {
-    if (GetParam().when == noticed_if_checked && !is_debug_build) {
+    if (GetParam().when == noticed_if_checked && !variant::is_debug) {
         GTEST_SKIP() << "a release build looks at sizes with check=1 only";
     }
     expect_noticed(child::run(GetParam().name), GetParam().when != noticed_when_drained);

@@ -9,16 +9,13 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
+#include "tests/process/variant.h"
 #include "tests/process/workload.h"
 #include "gtest/gtest.h"
 
-#if !defined(TEST_TINY)
-#define TEST_TINY 0
-#endif
-
 namespace {
 
-constexpr int move_count = TEST_TINY ? 2000 : 6000;
+const int move_count = variant::is_tiny ? 2000 : 6000;
 
 std::vector<int> allowed_cpus() {
     cpu_set_t set;

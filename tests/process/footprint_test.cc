@@ -13,11 +13,8 @@
 #include "tests/api/opaque.h"
 #include "tests/process/child.h"
 #include "tests/process/resident.h"
+#include "tests/process/variant.h"
 #include "gtest/gtest.h"
-
-#if !defined(TEST_FRONT_END)
-#define TEST_FRONT_END "system"
-#endif
 
 namespace {
 
@@ -36,8 +33,8 @@ long trivial_peak_kib(const std::string &variant) {
 
 TEST(footprint, a_trivial_program_takes_at_most_one_mib_more_than_with_glibc) {
     long with_glibc = trivial_peak_kib("system");
-    long with_tandem = trivial_peak_kib(TEST_FRONT_END);
-    printf("peak resident set: %ld KiB with glibc, %ld KiB with " TEST_FRONT_END "\n", with_glibc, with_tandem);
+    long with_tandem = trivial_peak_kib(variant::is_tandem ? variant::front_end : "system");
+    printf("peak resident set: %ld KiB with glibc, %ld KiB with %s\n", with_glibc, with_tandem, variant::front_end);
     EXPECT_LE(with_tandem, with_glibc + 1024);
 }
 

@@ -12,16 +12,13 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
+#include "tests/process/variant.h"
 #include "tests/process/workload.h"
 #include "gtest/gtest.h"
 
-#if !defined(TEST_TINY)
-#define TEST_TINY 0
-#endif
-
 namespace {
 
-constexpr int fork_count = TEST_TINY ? 500 : 1500;
+const int fork_count = variant::is_tiny ? 500 : 1500;
 
 // Threads that allocate and free all the time, in every layer: small objects, spans, mappings, flushes.
 class busy_threads {

@@ -17,16 +17,13 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
+#include "tests/process/variant.h"
 #include "tests/process/workload.h"
 #include "gtest/gtest.h"
 
-#if !defined(TEST_TINY)
-#define TEST_TINY 0
-#endif
-
 namespace {
 
-constexpr int signals_wanted = TEST_TINY ? 5000 : 20000;
+const int signals_wanted = variant::is_tiny ? 5000 : 20000;
 
 std::atomic<int> signals;
 
@@ -182,7 +179,7 @@ TEST(signals, whose_handler_allocates_and_frees) {
     if (strcmp(tandem_mode(), "locked") == 0) {
         GTEST_SKIP() << "a handler may find the slab's lock held by whom it interrupted";
     }
-    if (TEST_TINY) {
+    if (variant::is_tiny) {
         GTEST_SKIP() << "bins of two send every handler into the slow path";
     }
     pinned_scope pinned;
@@ -214,7 +211,7 @@ void keep_in_handler(int) {
 }
 
 TEST(signals, whose_handler_keeps_objects) {
-    if (!is_rseq() || TEST_TINY) {
+    if (!is_rseq() || variant::is_tiny) {
         GTEST_SKIP() << "only a restartable sequence notices that it was interrupted";
     }
     pinned_scope pinned;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing and runs all tests: with GCC, with assertions, with clang, without the C library's rseq,
+# Installs what is missing and runs all tests: with GCC, with assertions, with clang,
 # under the sanitizers, as an external repository of another workspace, and how the source reads.
 # Ends with a line "N passed, N failed"; the exit status says whether nothing failed.
 # BAZEL names the command, with startup options if need be.
@@ -19,8 +19,6 @@ layers=(//tests/base/... //tests/backend/... //tests/middle/...)
 
 phase "GCC" bazel_test //...
 phase "style" style
-phase "GCC, rseq not registered by the C library" bazel_test --build_tests_only --test_tag_filters=percpu \
-    --test_env=GLIBC_TUNABLES=glibc.pthread.rseq=0 //tests/...
 phase "GCC, assertions on" bazel_test --compilation_mode=dbg //...
 phase "ThreadSanitizer" bazel_test --config=tsan "${layers[@]}"
 phase "AddressSanitizer and UndefinedBehaviorSanitizer" bazel_test --config=asan "${layers[@]}"

@@ -8,6 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// Some headers are also read by operator_new.cc.
+#if defined(__cplusplus)
+#define _Static_assert static_assert
+#define _Noreturn [[noreturn]]
+#endif
+
 #if !defined(TD_TINY)
 #define TD_TINY 0
 #endif

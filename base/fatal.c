@@ -97,13 +97,29 @@ void td_fatal_wrong_size(const void *pointer, size_t size, size_t object_bytes) 
     line_print_and_abort(&line);
 }
 
-void td_warn(const char *message, const char *name, const char *rest) {
+void td_warn(const char *message) {
     struct line line;
     line_begin(&line);
     td_text_string(&line.text, message);
-    td_text_string(&line.text, " \"");
+    line_print(&line);
+}
+
+void td_warn_unknown_option(const char *name) {
+    struct line line;
+    line_begin(&line);
+    td_text_string(&line.text, "unknown option \"");
     td_text_string(&line.text, name);
-    td_text_string(&line.text, "\"");
-    td_text_string(&line.text, rest);
+    td_text_string(&line.text, "\" in TANDEM_OPTIONS ignored");
+    line_print(&line);
+}
+
+void td_warn_bad_value(const char *value, const char *name) {
+    struct line line;
+    line_begin(&line);
+    td_text_string(&line.text, "bad value \"");
+    td_text_string(&line.text, value);
+    td_text_string(&line.text, "\" for option \"");
+    td_text_string(&line.text, name);
+    td_text_string(&line.text, "\" in TANDEM_OPTIONS ignored");
     line_print(&line);
 }

@@ -21,8 +21,13 @@ _Noreturn void td_fatal_interior(const char *call, const void *pointer, size_t o
 // "tandem: sized free of 0x... with size 100, but the object has 48 bytes"
 _Noreturn void td_fatal_wrong_size(const void *pointer, size_t size, size_t object_bytes);
 
-// "tandem: MESSAGE "NAME"REST" on stderr, and the process goes on.
-void td_warn(const char *message, const char *name, const char *rest);
+// Warnings: the process goes on.
+// "tandem: MESSAGE"
+void td_warn(const char *message);
+// "tandem: unknown option "NAME" in TANDEM_OPTIONS ignored"
+void td_warn_unknown_option(const char *name);
+// "tandem: bad value "VALUE" for option "NAME" in TANDEM_OPTIONS ignored"
+void td_warn_bad_value(const char *value, const char *name);
 
 // Writes to stderr, all of it if stderr takes it.
 void td_write_stderr(const char *text, size_t length);

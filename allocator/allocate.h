@@ -1,0 +1,66 @@
+// Allocation as malloc, operator new and the rest of allocator/ share it. Sizes and alignments are in bytes.
+#ifndef ALLOCATOR_ALLOCATE_H_
+#define ALLOCATOR_ALLOCATE_H_
+
+#include "backend/page_map.h"
+#include "base/fatal.h"
+#include "base/size_class.h"
+#include "frontends/frontend.h"
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
+#pragma GCC visibility push(hidden)
+
+// For sizes above TD_TABLE_BYTES.
+void *td_alloc_above_table(size_t size, enum td_on_failure on_failure);
+
+// For sizes above TD_MAX_SMALL_BYTES, or alignments that no class has. Does what is due now and then.
+void *td_alloc_large(size_t size, size_t alignment, bool *is_zero);
+
+// An object of at least `size` at a multiple of `alignment`, a power of two.
+void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_failure);
+
+// As td_new_failed, for operator new with an alignment.
+void *td_new_aligned_failed(size_t size, size_t alignment);
+
+// Frees NULL, a large object, or what is no object: then it aborts.
+void td_free_classless(void *pointer);
+
+// What the object can hold. Aborts, naming `call`, if `pointer` lies in no object.
+size_t td_usable_bytes(const void *pointer, const char *call);
+
+// Whether the option `check` is on: every object that is freed or grown is looked at.
+bool td_is_checked(void);
+
+// Aborts unless an object of `size` bytes, at some alignment, may be what lies at `pointer`. Debug builds only.
+void td_check_size(const void *pointer, size_t size);
+
+static inline void *td_alloc(size_t size, enum td_on_failure on_failure) {
+    if (td_likely(size <= TD_TABLE_BYTES))
+        return td_frontend_alloc(td_class_table[(size + 15) / 16], size, on_failure);
+    return td_alloc_above_table(size, on_failure);
+}
+
+static inline void td_free(void *pointer) {
+    size_t class_index = td_page_map_class(pointer);
+    if (td_unlikely(class_index == 0))
+        td_free_classless(pointer);
+    else
+        td_frontend_free(pointer, class_index);
+}
+
+static inline void td_free_sized(void *pointer, size_t size) {
+    if (TD_DEBUG)
+        td_check_size(pointer, size);
+    td_free(pointer);
+}
+
+#pragma GCC visibility pop
+
+#if defined(__cplusplus)
+}  // extern "C"
+#endif
+
+#endif  // ALLOCATOR_ALLOCATE_H_

@@ -1,0 +1,261 @@
+// malloc, free and their kin. The call tree, from here down to mmap:
+//
+//   malloc(size)
+//     size up to 64 KiB: td_class_of                     base/size_class.h
+//       td_frontend_alloc                                frontends/percpu/percpu.c or frontends/perthread/perthread.c
+//         td_rseq_pop or td_slab_plain_pop               the fast path: no lock, no atomic instruction
+//         td_slab_refill                                 frontends/slab.c
+//           td_middle_fetch                              middle/middle.c
+//             td_transfer_fetch                          middle/transfer_cache.c: a batch that another slab returned
+//             td_central_fetch                           middle/central_list.c: objects of the fullest span
+//               td_backend_alloc_span                    backend/backend.c
+//                 td_page_heap_alloc                     backend/page_heap.c: pages of the segment that fits best
+//                   td_run_take, td_run_store_grow       backend/run_store.c: a free segment, or mmap
+//     larger: td_large_alloc                             backend/large.c: a span or a run of segments of its own
+//
+//   free(pointer)
+//     td_page_map_class                                  backend/page_map.h: the size class, in two loads
+//       td_frontend_free                                 the front end, as above
+//         td_rseq_push or td_slab_plain_push             the fast path
+//         td_slab_overflow                               frontends/slab.c
+//           td_middle_return                             to the transfer cache, or to the spans
+//     no class: td_large_free                            backend/large.c, which also finds what was never allocated
+//
+// Semantics: ISO C (C17 7.22.3, C23 7.24.3), POSIX, and where they are silent glibc's manual.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "allocator/allocate.h"
+#include "allocator/malloc.h"
+#include "backend/large.h"
+#include "backend/page_map.h"
+#include "base/fatal.h"
+#include "base/size_class.h"
+#include "frontends/frontend.h"
+#include "middle/middle.h"
+
+TD_NOINLINE void *td_alloc_above_table(size_t size, enum td_on_failure on_failure) {
+    if (size <= TD_MAX_SMALL_BYTES)
+        return td_frontend_alloc(td_class_of_medium(size), size, on_failure);
+    bool is_zero;
+    void *object = td_alloc_large(size, TD_MIN_OBJECT_BYTES, &is_zero);
+    return td_likely(object != NULL) || on_failure == TD_RETURN_NULL ? object : td_new_failed(size);
+}
+
+void *td_alloc_large(size_t size, size_t alignment, bool *is_zero) {
+    td_frontend_maintain();
+    void *object = td_large_alloc(size, alignment, is_zero);
+    if (td_likely(object != NULL) || size > PTRDIFF_MAX)
+        return object;
+    // What the caches hold may make a whole run.
+    td_frontend_drain();
+    return td_large_alloc(size, alignment, is_zero);
+}
+
+TD_NOINLINE void td_free_classless(void *pointer) {
+    if (pointer == NULL)
+        return;
+    int saved_errno = errno;
+    td_large_free(pointer, "free");
+    td_frontend_maintain();
+    errno = saved_errno;
+}
+
+void td_check_size(const void *pointer, size_t size) {
+    if (pointer == NULL)
+        return;
+    size_t usable = td_usable_bytes(pointer, "free");
+    // An object at a larger alignment may be longer than its size's class, but then its address is a multiple of it.
+    bool is_aligned = ((uintptr_t)pointer & -(uintptr_t)pointer) >= 2 * TD_MIN_OBJECT_BYTES && size < usable;
+    bool is_right = usable > TD_MAX_SMALL_BYTES ? size <= usable : td_class_bytes(td_class_of(size)) == usable;
+    if (size > usable || (!is_right && !is_aligned))
+        td_fatal_wrong_size(pointer, size, usable);
+}
+
+size_t td_usable_bytes(const void *pointer, const char *call) {
+    size_t class_index = td_page_map_class(pointer);
+    if (class_index == 0)
+        return td_large_usable_bytes(pointer, call);
+    // The pages of a large object are not worth a look; a small one is checked only where it is cheap.
+    return td_class_bytes(class_index);
+}
+
+TD_EXPORT void *malloc(size_t size) {
+    return td_alloc(size, TD_RETURN_NULL);
+}
+
+TD_EXPORT void free(void *pointer) {
+    td_free(pointer);
+}
+
+TD_EXPORT void cfree(void *pointer) {
+    td_free(pointer);
+}
+
+// C23 7.24.3.4 and 7.24.3.5: the sizes are those of the allocation. Debug builds check that they can be.
+TD_EXPORT void free_sized(void *pointer, size_t size) {
+    td_free_sized(pointer, size);
+}
+
+TD_EXPORT void free_aligned_sized(void *pointer, size_t alignment, size_t size) {
+    (void)alignment;
+    td_free_sized(pointer, size);
+}
+
+TD_EXPORT void *calloc(size_t count, size_t size) {
+    size_t bytes;
+    if (td_unlikely(__builtin_mul_overflow(count, size, &bytes))) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (bytes > TD_MAX_SMALL_BYTES) {
+        bool is_zero;
+        void *object = td_alloc_large(bytes, TD_MIN_OBJECT_BYTES, &is_zero);
+        if (object != NULL && !is_zero)
+            memset(object, 0, bytes);
+        return object;
+    }
+    void *object = td_alloc(bytes, TD_RETURN_NULL);
+    if (td_likely(object != NULL))
+        memset(object, 0, bytes);
+    return object;
+}
+
+static void *reallocate_by_copy(void *old, size_t old_bytes, size_t size) {
+    void *object = td_alloc(size, TD_RETURN_NULL);
+    if (td_unlikely(object == NULL))
+        return NULL;
+    memcpy(object, old, old_bytes < size ? old_bytes : size);
+    td_free(old);
+    return object;
+}
+
+// A small object stays where it is while it fits and wastes less than half.
+static void *reallocate_small(void *pointer, size_t class_index, size_t size) {
+    size_t bytes = td_class_bytes(class_index);
+    bool fits = size <= bytes && (size >= bytes / 2 || bytes == TD_MIN_OBJECT_BYTES);
+    return fits ? pointer : reallocate_by_copy(pointer, bytes, size);
+}
+
+static TD_NOINLINE void *reallocate_large(void *pointer, size_t size) {
+    size_t bytes = td_large_usable_bytes(pointer, "realloc");
+    td_frontend_maintain();
+    void *object = td_large_resize(pointer, size);
+    return object != NULL ? object : reallocate_by_copy(pointer, bytes, size);
+}
+
+// realloc(pointer, 0) frees, as glibc's does, and returns NULL.
+TD_EXPORT void *realloc(void *pointer, size_t size) {
+    if (pointer == NULL)
+        return td_alloc(size, TD_RETURN_NULL);
+    if (size == 0) {
+        td_free(pointer);
+        return NULL;
+    }
+    size_t class_index = td_page_map_class(pointer);
+    if (td_likely(class_index != 0)) {
+        if (td_unlikely(td_is_checked()))
+            td_middle_check_object(class_index, pointer, "realloc");
+        return reallocate_small(pointer, class_index, size);
+    }
+    return reallocate_large(pointer, size);
+}
+
+TD_EXPORT void *reallocarray(void *pointer, size_t count, size_t size) {
+    size_t bytes;
+    if (td_unlikely(__builtin_mul_overflow(count, size, &bytes))) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return realloc(pointer, bytes);
+}
+
+// The smallest class whose objects all lie at multiples of `alignment`, for a size of at least `size`; 0 if none does.
+static size_t aligned_class(size_t size, size_t alignment) {
+    if (size > TD_MAX_SMALL_BYTES || alignment > TD_MAX_SMALL_BYTES)
+        return 0;
+    // Spans start at pages; beyond a page only the powers of two are placed at multiples of themselves.
+    if (alignment > TD_PAGE_BYTES)
+        size = (size_t)1 << (64 - __builtin_clzll((size > alignment ? size : alignment) - 1));
+    if (size > TD_MAX_SMALL_BYTES)
+        return 0;
+    size_t class_index = td_class_of(size < alignment ? alignment : size);
+    while (class_index < TD_CLASS_COUNT && td_class_bytes(class_index) % alignment != 0)
+        class_index++;
+    return class_index < TD_CLASS_COUNT ? class_index : 0;
+}
+
+void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_failure) {
+    if (alignment <= TD_MIN_OBJECT_BYTES)
+        return td_alloc(size, on_failure);
+    size_t class_index = aligned_class(size, alignment);
+    if (class_index != 0)
+        return td_frontend_alloc(class_index, size, on_failure);
+    bool is_zero;
+    void *object = td_alloc_large(size, alignment, &is_zero);
+    return object != NULL || on_failure == TD_RETURN_NULL ? object : td_new_aligned_failed(size, alignment);
+}
+
+static bool is_power_of_two(size_t value) {
+    return value != 0 && (value & (value - 1)) == 0;
+}
+
+TD_EXPORT int posix_memalign(void **result, size_t alignment, size_t size) {
+    if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0)
+        return EINVAL;
+    int saved_errno = errno;
+    void *object = td_alloc_aligned(size, alignment, TD_RETURN_NULL);
+    errno = saved_errno;
+    if (object == NULL)
+        return ENOMEM;
+    *result = object;
+    return 0;
+}
+
+TD_EXPORT void *aligned_alloc(size_t alignment, size_t size) {
+    if (!is_power_of_two(alignment)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return td_alloc_aligned(size, alignment, TD_RETURN_NULL);
+}
+
+// memalign(3): an alignment that is no power of two is rounded up to one, as glibc does.
+TD_EXPORT void *memalign(size_t alignment, size_t size) {
+    if (alignment > PTRDIFF_MAX) {
+        errno = EINVAL;
+        return NULL;
+    }
+    if (!is_power_of_two(alignment))
+        alignment = alignment <= 1 ? 1 : (size_t)1 << (64 - __builtin_clzll(alignment - 1));
+    return td_alloc_aligned(size, alignment, TD_RETURN_NULL);
+}
+
+static size_t os_page_bytes(void) {
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+TD_EXPORT void *valloc(size_t size) {
+    return td_alloc_aligned(size, os_page_bytes(), TD_RETURN_NULL);
+}
+
+TD_EXPORT void *pvalloc(size_t size) {
+    size_t page = os_page_bytes();
+    size_t rounded = (size + page - 1) & ~(page - 1);
+    if (rounded < size) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return td_alloc_aligned(rounded != 0 ? rounded : page, page, TD_RETURN_NULL);
+}
+
+TD_EXPORT size_t malloc_usable_size(void *pointer) {
+    if (pointer == NULL)
+        return 0;
+    size_t class_index = td_page_map_class(pointer);
+    if (class_index != 0)
+        td_middle_check_object(class_index, pointer, "malloc_usable_size");
+    return td_usable_bytes(pointer, "malloc_usable_size");
+}

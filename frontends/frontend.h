@@ -1,0 +1,62 @@
+// The contract of a front end. One is linked into each binary; two are a link error, since both define these names.
+//
+// A front end hands out single objects of a size class from caches that need no lock: `td_frontend_alloc` and
+// `td_frontend_free` are the fast paths, tail-called by malloc and free. What a cache lacks or has too much of moves
+// to and from the middle end in batches.
+#ifndef FRONTENDS_FRONTEND_H_
+#define FRONTENDS_FRONTEND_H_
+
+#include "base/config.h"
+
+#pragma GCC visibility push(hidden)
+
+// What to do when there is no memory: return NULL with errno ENOMEM, or call the C++ new_handler and throw.
+enum td_on_failure { TD_RETURN_NULL, TD_THROW };
+
+// An object of class `class_index` (1 to TD_CLASS_COUNT - 1) for `size` bytes. Initialises the allocator at first use.
+void *td_frontend_alloc(size_t class_index, size_t size, enum td_on_failure on_failure);
+
+// Takes back an object of the class. Keeps errno.
+void td_frontend_free(void *pointer, size_t class_index);
+
+// Tries again as the C++ new_handler allows, or throws std::bad_alloc. Lives in allocator/, with operator new.
+void *td_new_failed(size_t size);
+
+// Gives the objects in the caller's cache back to the middle end.
+void td_frontend_flush(void);
+// Gives the objects of all caches back that can be emptied from outside.
+void td_frontend_drain(void);
+
+// To be called now and then by whoever allocates without the front end: does what `TD_TICK_MS` brings.
+void td_frontend_maintain(void);
+
+// With `is_on`, objects bypass the caches, so that every misuse is noticed at once.
+void td_frontend_set_checked(bool is_on);
+
+// See tandem_front_end, tandem_mode, tandem_index and tandem_mode_reason.
+struct td_frontend_description {
+    const char *name;
+    const char *mode;
+    const char *index;
+    const char *reason;
+};
+struct td_frontend_description td_frontend_describe(void);
+
+// Over all caches. Statistic; exact while no other thread allocates.
+struct td_frontend_stats {
+    size_t slabs;
+    size_t cached_bytes;  // in objects
+    uint64_t refills;
+    uint64_t flushes;
+    uint64_t remote_fences;
+};
+void td_frontend_get_stats(struct td_frontend_stats *stats);
+
+// Run before fork(2) and after it, in the parent and in the child. They cover the layers below.
+void td_frontend_fork_prepare(void);
+void td_frontend_fork_parent(void);
+void td_frontend_fork_child(void);
+
+#pragma GCC visibility pop
+
+#endif  // FRONTENDS_FRONTEND_H_

@@ -1,0 +1,135 @@
+#define _GNU_SOURCE
+#include "frontends/percpu/area.h"
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#if !defined(AT_RSEQ_FEATURE_SIZE)
+#define AT_RSEQ_FEATURE_SIZE 27
+#endif
+
+// What a registration names beside the area: the signature in front of abort handlers.
+#if defined(__x86_64__)
+#define SIGNATURE 0x53053053
+#define IS_AARCH64 false
+#else
+#define SIGNATURE 0xd428bc00
+#define IS_AARCH64 true
+#endif
+
+// Bytes of the area as Linux 4.18 had it; every later kernel takes it.
+#define AREA_BYTES 32
+
+#define NO_INDEX UINT32_MAX
+#define UNREGISTERED_AREA {.cpu_id = NO_INDEX, .mm_cid = NO_INDEX}
+
+// glibc 2.35 and later. Weak: other C libraries, and older ones, do not have them.
+extern const ptrdiff_t __rseq_offset __attribute__((weak, visibility("default")));
+extern const unsigned int __rseq_size __attribute__((weak, visibility("default")));
+
+static struct td_rseq_area no_area = UNREGISTERED_AREA;  // for threads that were not attached; never registered
+static __thread struct td_rseq_area own_area = UNREGISTERED_AREA;  // owner only
+
+__thread struct td_rseq_area *td_area = &no_area;
+
+struct td_percpu td_percpu = {.index_offset = offsetof(struct td_rseq_area, mm_cid)};
+
+static uint32_t mode;              // atomic, any thread: enum td_area_mode
+static const char *reason = "no thread has allocated yet";  // atomic, any thread
+static bool is_fence_registered;   // atomic, any thread
+
+static struct td_rseq_area *glibc_area(void) {
+    return (struct td_rseq_area *)((char *)__builtin_thread_pointer() + __rseq_offset);
+}
+
+// Kernels for aarch64 from 6.19 to 7.0.13 do not restart a sequence that was preempted and went on on the same CPU.
+static bool is_kernel_broken(void) {
+    struct utsname name;
+    if (!IS_AARCH64 || uname(&name) != 0)
+        return false;
+    char *rest;
+    unsigned long major = strtoul(name.release, &rest, 10);
+    unsigned long minor = *rest == '.' ? strtoul(rest + 1, &rest, 10) : 0;
+    unsigned long patch = *rest == '.' ? strtoul(rest + 1, &rest, 10) : 0;
+    return (major == 6 && minor >= 19) || (major == 7 && minor == 0 && patch < 14);
+}
+
+static bool register_own(void) {
+    return syscall(SYS_rseq, &own_area, AREA_BYTES, 0, SIGNATURE) == 0;
+}
+
+static enum td_area_mode choose_mode(const char **why) {
+    if (is_kernel_broken()) {
+        *why = "this kernel does not restart preempted sequences on aarch64";
+        return TD_AREA_NONE;
+    }
+    if (&__rseq_size != NULL && __rseq_size != 0) {
+        *why = "glibc registered an rseq area for each thread";
+        return TD_AREA_GLIBC;
+    }
+    if (register_own()) {
+        *why = "the C library registered no rseq area, so Tandem did";
+        return TD_AREA_OWN;
+    }
+    *why = errno == ENOSYS  ? "the kernel has no rseq"
+           : errno == EPERM ? "the kernel does not permit rseq"
+                            : "the kernel refused to register an rseq area";
+    return TD_AREA_NONE;
+}
+
+enum td_area_mode td_area_init(void) {
+    enum td_area_mode known = (enum td_area_mode)td_load_acquire(&mode);
+    if (td_likely(known != TD_AREA_UNKNOWN))
+        return known;
+    int saved_errno = errno;
+    const char *why;
+    enum td_area_mode chosen = choose_mode(&why);
+    if (getauxval(AT_RSEQ_FEATURE_SIZE) < offsetof(struct td_rseq_area, mm_cid) + sizeof(uint32_t))
+        td_percpu.index_offset = offsetof(struct td_rseq_area, cpu_id);
+    td_store_relaxed(&reason, why);
+    // Pairs with the acquire above. Two threads that come here at once choose alike.
+    td_store_release(&mode, (uint32_t)chosen);
+    errno = saved_errno;
+    return chosen;
+}
+
+void td_area_attach(void) {
+    int saved_errno = errno;
+    enum td_area_mode known = td_area_init();
+    // Registering may have succeeded in `choose_mode` already; then it fails here, and the index is valid.
+    if (known == TD_AREA_OWN && own_area.cpu_id == NO_INDEX)
+        register_own();
+    bool is_glibc = known == TD_AREA_GLIBC && (int32_t)glibc_area()->cpu_id >= 0;
+    td_area = is_glibc ? glibc_area() : &own_area;
+    errno = saved_errno;
+}
+
+bool td_area_is_attached(void) {
+    return td_area != &no_area;
+}
+
+bool td_area_has_mm_cid(void) {
+    return td_percpu.index_offset == offsetof(struct td_rseq_area, mm_cid);
+}
+
+const char *td_area_reason(void) {
+    return td_load_relaxed(&reason);
+}
+
+bool td_area_fence(void) {
+    int saved_errno = errno;
+    if (!td_load_relaxed(&is_fence_registered)) {
+        long result = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0);
+        td_store_relaxed(&is_fence_registered, result == 0);
+    }
+    bool is_done = td_load_relaxed(&is_fence_registered) &&
+                   syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, 0, 0) == 0;
+    errno = saved_errno;
+    return is_done;
+}

@@ -1,0 +1,37 @@
+// The thread's rseq area: glibc's, or one of Tandem's own, or none.
+#ifndef FRONTENDS_PERCPU_AREA_H_
+#define FRONTENDS_PERCPU_AREA_H_
+
+#include "frontends/percpu/rseq.h"
+
+#pragma GCC visibility push(hidden)
+
+enum td_area_mode { TD_AREA_UNKNOWN, TD_AREA_GLIBC, TD_AREA_OWN, TD_AREA_NONE };
+
+// The caller's area. Until `td_area_attach` it is one that no CPU's slab can be found with.
+extern __thread struct td_rseq_area *td_area;
+
+// Finds out how this process can have restartable sequences, and sets `td_percpu.index_offset`. The first call decides.
+enum td_area_mode td_area_init(void);
+
+// Gives the calling thread its area, registered if the process's mode and the kernel allow.
+void td_area_attach(void);
+
+// Whether the calling thread went through `td_area_attach`.
+bool td_area_is_attached(void);
+
+// What names the caller's slab right now; not less than TD_MAX_CPUS if its area is not registered.
+static inline uint32_t td_area_index(void) {
+    return td_load_relaxed((const uint32_t *)((const char *)td_area + td_percpu.index_offset));
+}
+
+// Whether the index is mm_cid, and one line that says why the mode is what it is.
+bool td_area_has_mm_cid(void);
+const char *td_area_reason(void);
+
+// Aborts or ends every restartable sequence of the process that is under way. False if the kernel refuses.
+bool td_area_fence(void);
+
+#pragma GCC visibility pop
+
+#endif  // FRONTENDS_PERCPU_AREA_H_

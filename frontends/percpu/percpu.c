@@ -1,0 +1,309 @@
+// The per-CPU front end: each CPU has a slab, and a thread changes the slab of the CPU that it runs on with restartable
+// sequences. Its caches cost as much with 1,000 threads as with one for each CPU.
+//
+// The index of a slab is `mm_cid`, which the kernel keeps as low as the number of threads that run at once, or the
+// CPU's number where the kernel has no mm_cid. A thread without a registered rseq area uses the locked slabs: one for
+// each CPU too, behind a lock.
+#define _GNU_SOURCE
+#include <sched.h>
+
+#include "base/fatal.h"
+#include "base/lock.h"
+#include "frontends/frontend.h"
+#include "frontends/percpu/area.h"
+#include "frontends/percpu/rseq.h"
+#include "frontends/slab.h"
+#include "middle/middle.h"
+
+#define LOCKED_SLABS 64
+
+// Ticks that a slab lies unused before another thread empties it.
+#define IDLE_TICKS 10
+
+static struct td_lock maintenance_lock;
+static struct td_lock registry_lock;
+// What is published in `td_percpu.slabs`, except while it is being emptied. Written under registry_lock, never cleared.
+static struct td_slab *all_slabs[TD_MAX_CPUS];
+static struct td_slab *locked_slabs[LOCKED_SLABS];  // atomic, any thread; written under registry_lock, never cleared
+static struct td_slab *spare_slab;                  // guarded by registry_lock; made for nothing by a thread that lost
+static uint32_t slab_end;                           // atomic, any thread; above all indexes in use
+static uint64_t fence_count;                        // statistic
+static bool is_checked;                             // atomic, any thread
+
+static void registry_acquire(void) {
+    td_lock_acquire(&registry_lock, TD_RANK_REGISTRY);
+}
+
+static void registry_release(void) {
+    td_lock_release(&registry_lock, TD_RANK_REGISTRY);
+}
+
+static size_t rseq_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
+    (void)slab;
+    return td_rseq_pop_batch(td_area, class_index, objects, count);
+}
+
+static size_t rseq_push_batch(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
+    (void)slab;
+    return td_rseq_push_batch(td_area, class_index, objects, count);
+}
+
+static bool rseq_replace_bin(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired) {
+    return td_rseq_replace_bin(td_area, slab, class_index, expected, desired);
+}
+
+static const struct td_slab_ops rseq_ops = {rseq_pop_batch, rseq_push_batch, rseq_replace_bin};
+
+static size_t locked_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
+    td_lock_acquire(&slab->lock, TD_RANK_SLAB);
+    count = td_slab_plain_ops.pop_batch(slab, class_index, objects, count);
+    td_lock_release(&slab->lock, TD_RANK_SLAB);
+    return count;
+}
+
+static size_t locked_push_batch(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
+    td_lock_acquire(&slab->lock, TD_RANK_SLAB);
+    count = td_slab_plain_ops.push_batch(slab, class_index, objects, count);
+    td_lock_release(&slab->lock, TD_RANK_SLAB);
+    return count;
+}
+
+static bool locked_replace_bin(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired) {
+    td_lock_acquire(&slab->lock, TD_RANK_SLAB);
+    bool is_replaced = td_slab_plain_ops.replace_bin(slab, class_index, expected, desired);
+    td_lock_release(&slab->lock, TD_RANK_SLAB);
+    return is_replaced;
+}
+
+static const struct td_slab_ops locked_ops = {locked_pop_batch, locked_push_batch, locked_replace_bin};
+
+// What a thread works with in a slow path; a NULL slab means past the caches.
+struct attachment {
+    const struct td_slab_ops *ops;
+    struct td_slab *slab;
+};
+
+static struct td_slab *new_slab(void) {
+    registry_acquire();
+    struct td_slab *slab = spare_slab;
+    spare_slab = NULL;
+    registry_release();
+    return slab != NULL ? slab : td_slab_new();
+}
+
+// Publishes `slab` for the index unless it has one. Returns the one that it has, NULL if that is being emptied.
+static struct td_slab *install_slab(uint32_t index, struct td_slab *slab) {
+    registry_acquire();
+    if (all_slabs[index] == NULL) {
+        all_slabs[index] = slab;
+        // Pairs with the load in `attach_rseq`, and with the sequences' dependent loads.
+        td_store_release(&td_percpu.slabs[index], slab);
+        if (index >= slab_end)
+            td_store_release(&slab_end, index + 1);
+    } else {
+        spare_slab = slab;
+        slab = td_load_relaxed(&td_percpu.slabs[index]);
+    }
+    registry_release();
+    return slab;
+}
+
+static struct td_slab *install_locked_slab(size_t index, struct td_slab *slab) {
+    registry_acquire();
+    if (locked_slabs[index] == NULL)
+        td_store_release(&locked_slabs[index], slab);  // pairs with the load in `attach_locked`
+    else
+        spare_slab = slab;
+    slab = locked_slabs[index];
+    registry_release();
+    return slab;
+}
+
+static struct attachment attach_rseq(uint32_t index) {
+    struct td_slab *slab = td_load_acquire(&td_percpu.slabs[index]);
+    if (td_likely(slab != NULL))
+        return (struct attachment){&rseq_ops, slab};
+    if (td_load_relaxed(&all_slabs[index]) != NULL)
+        return (struct attachment){&rseq_ops, NULL};  // being emptied
+    slab = new_slab();
+    return (struct attachment){&rseq_ops, slab != NULL ? install_slab(index, slab) : NULL};
+}
+
+static struct attachment attach_locked(void) {
+    int cpu = sched_getcpu();
+    size_t index = cpu < 0 ? 0 : (size_t)cpu % LOCKED_SLABS;
+    struct td_slab *slab = td_load_acquire(&locked_slabs[index]);
+    if (slab == NULL) {
+        slab = new_slab();
+        if (slab != NULL)
+            slab = install_locked_slab(index, slab);
+    }
+    return (struct attachment){&locked_ops, slab};
+}
+
+static struct attachment attach(void) {
+    if (td_unlikely(!td_area_is_attached())) {
+        td_size_class_init();
+        td_area_attach();
+    }
+    if (td_unlikely(td_load_relaxed(&is_checked)))
+        return (struct attachment){&locked_ops, NULL};
+    uint32_t index = td_area_index();
+    return td_likely(index < TD_MAX_CPUS) ? attach_rseq(index) : attach_locked();
+}
+
+// Fills a bin that a sequence found empty, or a locked slab's.
+static void *alloc_from(struct attachment with, size_t class_index) {
+    if (with.slab == NULL)
+        return td_slab_alloc_uncached(class_index, td_load_relaxed(&is_checked));
+    void *object;
+    if (with.ops == &locked_ops && with.ops->pop_batch(with.slab, class_index, &object, 1) != 0)
+        return object;
+    object = td_slab_refill(with.ops, with.slab, class_index, TD_SLAB_BUDGET_BYTES);
+    td_slab_tick(with.slab);
+    return object;
+}
+
+static TD_NOINLINE void *alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
+    void *object = alloc_from(attach(), class_index);
+    return td_likely(object != NULL) ? object : td_slab_alloc_failed(size, on_failure);
+}
+
+void *td_frontend_alloc(size_t class_index, size_t size, enum td_on_failure on_failure) {
+    void *object = td_rseq_pop(td_area, class_index);
+    if (td_likely(object != NULL))
+        return object;
+    return alloc_slow(class_index, size, on_failure);
+}
+
+static TD_NOINLINE void free_slow(void *pointer, size_t class_index) {
+    struct attachment with = attach();
+    if (with.slab == NULL) {
+        td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
+        return;
+    }
+    td_slab_check_double_free(with.slab, class_index, pointer);
+    if (with.ops->push_batch(with.slab, class_index, &pointer, 1) != 0)
+        return;
+    td_slab_overflow(with.ops, with.slab, class_index, pointer, TD_SLAB_BUDGET_BYTES);
+    td_slab_tick(with.slab);
+}
+
+void td_frontend_free(void *pointer, size_t class_index) {
+    if (td_unlikely(!td_rseq_push(td_area, class_index, pointer)))
+        free_slow(pointer, class_index);
+}
+
+void td_frontend_flush(void) {
+    struct attachment with = attach();
+    if (with.slab != NULL)
+        td_slab_flush(with.ops, with.slab);
+}
+
+// Empties the slab of a CPU from outside: takes it out of the table, waits until no sequence can be on it any more, and
+// puts it back. Sequences that start meanwhile find none and go past the caches. Needs the maintenance lock.
+static void drain_slab(uint32_t index) {
+    struct td_slab *slab = td_load_relaxed(&td_percpu.slabs[index]);
+    if (slab == NULL || td_slab_cached_bytes(slab) == 0)
+        return;
+    td_store_relaxed(&td_percpu.slabs[index], NULL);
+    // The barrier that the fence is orders the store before it and the reads behind it on every CPU.
+    if (td_area_fence()) {
+        td_add_relaxed(&fence_count, 1);
+        td_slab_flush(&td_slab_plain_ops, slab);
+    }
+    // Pairs with `attach_rseq`, and with the sequences' dependent loads.
+    td_store_release(&td_percpu.slabs[index], slab);
+}
+
+static void drain_locked_slabs(void) {
+    for (size_t i = 0; i < LOCKED_SLABS; i++) {
+        struct td_slab *slab = td_load_acquire(&locked_slabs[i]);
+        if (slab != NULL)
+            td_slab_flush(&locked_ops, slab);
+    }
+}
+
+void td_frontend_drain(void) {
+    td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
+    for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++)
+        drain_slab(i);
+    td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
+    drain_locked_slabs();
+    td_middle_drain();
+}
+
+static void drain_if_idle(uint32_t index) {
+    struct td_slab *slab = td_load_relaxed(&td_percpu.slabs[index]);
+    if (slab == NULL)
+        return;
+    uint64_t activity = td_slab_activity(slab);
+    slab->idle_ticks = activity == slab->activity_seen ? slab->idle_ticks + 1 : 0;
+    slab->activity_seen = activity;
+    if (slab->idle_ticks >= IDLE_TICKS) {
+        drain_slab(index);
+        slab->idle_ticks = 0;
+    }
+}
+
+void td_frontend_maintain(void) {
+    uint64_t now_ms;
+    if (!td_middle_tick_is_due(&now_ms) || !td_lock_try_acquire(&maintenance_lock, TD_RANK_MAINTENANCE))
+        return;
+    for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++)
+        drain_if_idle(i);
+    td_middle_maintain(now_ms);
+    td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
+}
+
+void td_frontend_set_checked(bool is_on) {
+    td_store_relaxed(&is_checked, is_on);
+    if (!is_on)
+        return;
+    td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
+    for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++) {
+        drain_slab(i);
+        td_store_relaxed(&td_percpu.slabs[i], NULL);
+    }
+    td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
+}
+
+struct td_frontend_description td_frontend_describe(void) {
+    static const char *const modes[] = {"none", "rseq (glibc)", "rseq (own)", "locked"};
+    enum td_area_mode mode = td_area_init();
+    const char *index = mode == TD_AREA_NONE ? "cpu" : td_area_has_mm_cid() ? "mm_cid" : "cpu_id";
+    return (struct td_frontend_description){"percpu", modes[mode], index, td_area_reason()};
+}
+
+void td_frontend_get_stats(struct td_frontend_stats *stats) {
+    *stats = (struct td_frontend_stats){.remote_fences = td_load_relaxed(&fence_count)};
+    for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++)
+        if (td_load_acquire(&all_slabs[i]) != NULL)
+            td_slab_add_stats(all_slabs[i], stats);
+    for (size_t i = 0; i < LOCKED_SLABS; i++)
+        if (td_load_acquire(&locked_slabs[i]) != NULL)
+            td_slab_add_stats(locked_slabs[i], stats);
+}
+
+void td_frontend_fork_prepare(void) {
+    td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
+    registry_acquire();
+    for (size_t i = 0; i < LOCKED_SLABS; i++)
+        if (locked_slabs[i] != NULL)
+            td_lock_acquire(&locked_slabs[i]->lock, TD_RANK_SLAB);
+    td_middle_fork_prepare();
+}
+
+void td_frontend_fork_parent(void) {
+    td_middle_fork_done();
+    for (size_t i = 0; i < LOCKED_SLABS; i++)
+        if (locked_slabs[i] != NULL)
+            td_lock_release(&locked_slabs[i]->lock, TD_RANK_SLAB);
+    registry_release();
+    td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
+}
+
+void td_frontend_fork_child(void) {
+    // Sequences of other threads never half happened, so all slabs are whole.
+    td_frontend_fork_parent();
+}

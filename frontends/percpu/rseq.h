@@ -1,0 +1,57 @@
+// Restartable sequences on the slab of the CPU that the thread runs on.
+//
+// A sequence announces itself in the thread's rseq area, reads which CPU it is on, and works on that CPU's slab; its last
+// instruction is the one store that makes it so. If the thread is preempted, migrated or signalled in between, the
+// kernel sends it back to the start, so nobody else was on the slab between the first instruction and the last. Nothing
+// but `rseq_cs` is ever written in the area. The kernel's contract is rseq(2) and Documentation/userspace-api/rseq.
+#ifndef FRONTENDS_PERCPU_RSEQ_H_
+#define FRONTENDS_PERCPU_RSEQ_H_
+
+#include "frontends/slab.h"
+
+#pragma GCC visibility push(hidden)
+
+// The part of the kernel's `struct rseq` that Tandem uses, as <linux/rseq.h> of Linux 6.3 has it.
+struct td_rseq_area {
+    uint32_t cpu_id_start;
+    uint32_t cpu_id;
+    uint64_t rseq_cs;
+    uint32_t flags;
+    uint32_t node_id;
+    uint32_t mm_cid;
+    uint32_t padding;
+} TD_ALIGNED(32);
+
+_Static_assert(offsetof(struct td_rseq_area, rseq_cs) == 8, "the sequences write there");
+_Static_assert(offsetof(struct td_rseq_area, mm_cid) == 24, "the kernel's layout");
+
+// What a sequence finds a slab with.
+struct td_percpu {
+    uint64_t index_offset;               // immutable after init; of `mm_cid` or `cpu_id` in the area
+    struct td_slab *slabs[TD_MAX_CPUS];  // atomic, any thread; NULL: not made yet, or being emptied by another thread
+};
+
+extern struct td_percpu td_percpu;
+
+_Static_assert(offsetof(struct td_percpu, slabs) == 8, "the sequences read there");
+
+#if defined(__x86_64__)
+#include "frontends/percpu/rseq_x86_64.h"
+#elif defined(__aarch64__)
+#include "frontends/percpu/rseq_aarch64.h"
+#else
+#error "Tandem runs on x86-64 and aarch64"
+#endif
+
+// Each architecture's file defines, for `area` the calling thread's and `class_index` of a class:
+//
+//   void *td_rseq_pop(area, class_index)                            an object; NULL if the bin is empty or there is no slab
+//   bool td_rseq_push(area, class_index, object)                    false if the bin is full, there is no slab, or the
+//                                                                   object is what was pushed last
+//   size_t td_rseq_pop_batch(area, class_index, objects, count)     as td_slab_ops has them
+//   size_t td_rseq_push_batch(area, class_index, objects, count)
+//   bool td_rseq_replace_bin(area, slab, class_index, expected, desired)
+
+#pragma GCC visibility pop
+
+#endif  // FRONTENDS_PERCPU_RSEQ_H_

@@ -1,0 +1,228 @@
+// The per-thread front end: each thread has a slab of its own, found through a thread-local pointer, and changes it
+// with plain stores. A thread gets its slab when it first allocates or frees, and a thread that exits gives it back,
+// empty, for others to use.
+#include <pthread.h>
+
+#include "base/fatal.h"
+#include "base/lock.h"
+#include "frontends/frontend.h"
+#include "frontends/slab.h"
+#include "middle/middle.h"
+
+// Where threads without a slab point: every bin is empty and full. Never written.
+static struct td_slab no_slab;
+
+static __thread struct td_slab *thread_slab = &no_slab;  // owner only
+static __thread bool is_exiting;                         // owner only; its slab is given back, it gets no other
+
+static struct td_lock maintenance_lock;
+static struct td_lock registry_lock;
+static struct td_slab *used_slabs;   // guarded by registry_lock
+static struct td_slab *spare_slabs;  // guarded by registry_lock; linked by `next`
+static size_t used_count;            // atomic, written under registry_lock
+static uint64_t retired_refills;     // guarded by registry_lock; of slabs that were given back
+static uint64_t retired_flushes;     // guarded by registry_lock
+static bool is_initialised;          // atomic, written under registry_lock
+static bool is_checked;              // atomic, any thread
+static pthread_key_t exit_key;       // immutable after init
+
+static void registry_acquire(void) {
+    td_lock_acquire(&registry_lock, TD_RANK_REGISTRY);
+}
+
+static void registry_release(void) {
+    td_lock_release(&registry_lock, TD_RANK_REGISTRY);
+}
+
+static void link_slab(struct td_slab *slab) {
+    slab->prev = NULL;
+    slab->next = used_slabs;
+    if (used_slabs != NULL)
+        used_slabs->prev = slab;
+    used_slabs = slab;
+    td_store_relaxed(&used_count, used_count + 1);
+}
+
+// Moves an empty slab to the spare ones.
+static void retire_slab(struct td_slab *slab) {
+    registry_acquire();
+    if (slab->prev != NULL)
+        slab->prev->next = slab->next;
+    else
+        used_slabs = slab->next;
+    if (slab->next != NULL)
+        slab->next->prev = slab->prev;
+    td_store_relaxed(&used_count, used_count - 1);
+    retired_refills += slab->refills;
+    retired_flushes += slab->flushes;
+    slab->refills = 0;
+    slab->flushes = 0;
+    slab->next = spare_slabs;
+    spare_slabs = slab;
+    registry_release();
+}
+
+static void thread_exits(void *slab_of_thread) {
+    struct td_slab *slab = slab_of_thread;
+    is_exiting = true;
+    thread_slab = &no_slab;
+    td_slab_reset(slab);
+    retire_slab(slab);
+}
+
+static void initialise_once(void) {
+    if (td_likely(td_load_acquire(&is_initialised)))
+        return;
+    registry_acquire();
+    if (!is_initialised) {
+        td_size_class_init();
+        pthread_key_create(&exit_key, thread_exits);
+        // Pairs with the acquire above.
+        td_store_release(&is_initialised, true);
+    }
+    registry_release();
+}
+
+static struct td_slab *take_spare(void) {
+    registry_acquire();
+    struct td_slab *slab = spare_slabs;
+    if (slab != NULL) {
+        spare_slabs = slab->next;
+        link_slab(slab);
+    }
+    registry_release();
+    return slab;
+}
+
+// The thread's slab, made if it is the thread's first call. NULL if it is to have none.
+static struct td_slab *attach(void) {
+    if (td_likely(thread_slab != &no_slab))
+        return thread_slab;
+    initialise_once();
+    if (is_exiting || td_load_relaxed(&is_checked))
+        return NULL;
+    struct td_slab *slab = take_spare();
+    if (slab == NULL) {
+        slab = td_slab_new();
+        if (slab == NULL)
+            return NULL;
+        registry_acquire();
+        link_slab(slab);
+        registry_release();
+    }
+    thread_slab = slab;
+    pthread_setspecific(exit_key, slab);  // may allocate, and finds the slab
+    return slab;
+}
+
+static size_t budget_bytes(void) {
+    size_t threads = td_load_relaxed(&used_count);
+    size_t share = TD_THREADS_BUDGET_BYTES / (threads != 0 ? threads : 1);
+    return share > TD_SLAB_BUDGET_BYTES       ? TD_SLAB_BUDGET_BYTES
+           : share < TD_SLAB_BUDGET_MIN_BYTES ? TD_SLAB_BUDGET_MIN_BYTES
+                                              : share;
+}
+
+static TD_NOINLINE void *alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
+    struct td_slab *slab = attach();
+    void *object;
+    if (slab != NULL) {
+        object = td_slab_refill(&td_slab_plain_ops, slab, class_index, budget_bytes());
+        td_slab_tick(slab);
+    } else {
+        object = td_slab_alloc_uncached(class_index, td_load_relaxed(&is_checked));
+    }
+    return td_likely(object != NULL) ? object : td_slab_alloc_failed(size, on_failure);
+}
+
+void *td_frontend_alloc(size_t class_index, size_t size, enum td_on_failure on_failure) {
+    void *object = td_slab_plain_pop(thread_slab, class_index);
+    if (td_likely(object != NULL))
+        return object;
+    return alloc_slow(class_index, size, on_failure);
+}
+
+static TD_NOINLINE void free_slow(void *pointer, size_t class_index) {
+    struct td_slab *slab = attach();
+    if (slab != NULL) {
+        td_slab_check_double_free(slab, class_index, pointer);
+        td_slab_overflow(&td_slab_plain_ops, slab, class_index, pointer, budget_bytes());
+        td_slab_tick(slab);
+    } else {
+        td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
+    }
+}
+
+void td_frontend_free(void *pointer, size_t class_index) {
+    if (td_unlikely(!td_slab_plain_push(thread_slab, class_index, pointer)))
+        free_slow(pointer, class_index);
+}
+
+void td_frontend_flush(void) {
+    if (thread_slab != &no_slab)
+        td_slab_flush(&td_slab_plain_ops, thread_slab);
+}
+
+void td_frontend_drain(void) {
+    // Only its thread may change a slab.
+    td_frontend_flush();
+    td_middle_drain();
+}
+
+void td_frontend_maintain(void) {
+    uint64_t now_ms;
+    if (!td_middle_tick_is_due(&now_ms) || !td_lock_try_acquire(&maintenance_lock, TD_RANK_MAINTENANCE))
+        return;
+    td_middle_maintain(now_ms);
+    td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
+}
+
+void td_frontend_set_checked(bool is_on) {
+    td_store_relaxed(&is_checked, is_on);
+    if (is_on && thread_slab != &no_slab) {
+        struct td_slab *slab = thread_slab;
+        thread_slab = &no_slab;
+        pthread_setspecific(exit_key, NULL);
+        td_slab_reset(slab);
+        retire_slab(slab);
+    }
+}
+
+struct td_frontend_description td_frontend_describe(void) {
+    return (struct td_frontend_description){"perthread", "thread-local", "thread",
+                                            "each thread changes a slab of its own"};
+}
+
+void td_frontend_get_stats(struct td_frontend_stats *stats) {
+    *stats = (struct td_frontend_stats){0};
+    registry_acquire();
+    stats->refills = retired_refills;
+    stats->flushes = retired_flushes;
+    for (const struct td_slab *slab = used_slabs; slab != NULL; slab = slab->next)
+        td_slab_add_stats(slab, stats);
+    registry_release();
+}
+
+void td_frontend_fork_prepare(void) {
+    td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
+    registry_acquire();
+    td_middle_fork_prepare();
+}
+
+void td_frontend_fork_parent(void) {
+    td_middle_fork_done();
+    registry_release();
+    td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
+}
+
+void td_frontend_fork_child(void) {
+    td_frontend_fork_parent();
+    // The other threads are gone; each of their slabs is as its last committed store left it.
+    for (struct td_slab *slab = used_slabs, *next; slab != NULL; slab = next) {
+        next = slab->next;
+        if (slab != thread_slab) {
+            td_slab_reset(slab);
+            retire_slab(slab);
+        }
+    }
+}

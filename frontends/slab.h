@@ -1,0 +1,139 @@
+// Slabs: what a front end's caches are made of, and the policy that both front ends share.
+//
+// A slab is an array of words. The first ones are the bins, eight bytes for each size class, indexed by it; the last
+// ones are slots that hold objects. A bin names its slots by their word's index in the slab:
+//
+//     word  0 ...              80 | 81 ...               | ...
+//          +-----+-----+---+-----+-----------------------+---------+----+----+----+----+----+----+---------
+//          | bin | bin |   | bin | budget and statistics |         |NULL| p1 | p2 | p3 |    |    |
+//          |  0  |  1  |   | 80  |                       |         |    |    |    |    |    |    |
+//          +-----+-----+---+-----+-----------------------+---------+----+----+----+----+----+----+---------
+//                                                                 bottom        top     limit  end
+//
+// Pop takes slot[top]; if that is NULL the bin is empty. Push stores to slot[top + 1] unless top is limit. Either is
+// committed by the store of `top`, so a slab of zeros is valid: each bin's top is 0, slot 0 is bin 0, always zero, and
+// the limit 0 keeps everything out. A bin's first slots are few; one that grows gets more of them elsewhere in the slab,
+// so a slab touches no more memory than its bins need. Slots given up stay unused.
+//
+// What may change a bin while its owner runs is the front end's business: `struct td_slab_ops` is how the policy asks.
+#ifndef FRONTENDS_SLAB_H_
+#define FRONTENDS_SLAB_H_
+
+#include "base/atomic.h"
+#include "base/config.h"
+#include "base/lock.h"
+#include "base/size_class.h"
+#include "frontends/frontend.h"
+
+#pragma GCC visibility push(hidden)
+
+struct td_slab_bin {
+    uint16_t top;     // the slot used last; `bottom` if the bin is empty
+    uint16_t limit;   // the last slot that may be used
+    uint16_t bottom;  // the slot below the first, which holds NULL
+    uint16_t end;     // the last slot that the bin owns
+};
+
+// A bin's four fields as one word: what the policy compares and replaces at once.
+union td_slab_bin_word {
+    struct td_slab_bin bin;
+    uint64_t word;
+};
+
+struct td_slab {
+    struct td_slab_bin bins[TD_CLASS_COUNT];  // owner only, by the rules of its front end; others read it as statistic
+    uint32_t words_used;      // atomic, any thread; words that bins own, from the slab's begin
+    uint32_t hand;            // atomic, any thread; the class whose bin gives capacity up next
+    int64_t capacity_bytes;   // atomic, any thread; the sum over all bins of what their limits allow
+    uint64_t refills;         // statistic
+    uint64_t flushes;         // statistic
+    uint64_t activity_seen;   // guarded by the maintenance lock: what `td_slab_activity` was
+    uint32_t idle_ticks;      // guarded by the maintenance lock: for how many ticks it stayed so
+    struct td_slab *next;     // the front end's lists
+    struct td_slab *prev;
+    struct td_lock lock;      // the front end's, where it shares slabs without restartable sequences
+    uint8_t overflowed[TD_CLASS_COUNT];  // statistic: the bin was full more recently than it was empty
+};
+
+_Static_assert(offsetof(struct td_slab, bins) == 0, "a bin's index is a word's index");
+_Static_assert(sizeof(struct td_slab_bin) == sizeof(void *), "a bin is a word");
+
+// Steps on bins, each of them atomic with regard to the slab's owner. The per-CPU front end's steps act on the slab of
+// the CPU that they happen to run on, and `slab` is a hint; so no caller may assume that two steps met one slab.
+struct td_slab_ops {
+    // Moves up to `count` objects out of or into the bin, from the top. Return how many.
+    size_t (*pop_batch)(struct td_slab *slab, size_t class_index, void **objects, size_t count);
+    size_t (*push_batch)(struct td_slab *slab, size_t class_index, void *const *objects, size_t count);
+    // Replaces the bin of just this slab if it is still `expected`.
+    bool (*replace_bin)(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired);
+};
+
+static inline void **td_slab_slots(struct td_slab *slab) {
+    return (void **)slab;
+}
+
+// A zeroed slab of `TD_SLAB_BYTES`, or NULL.
+struct td_slab *td_slab_new(void);
+
+// The slow path of an allocation: fetches a batch, keeps all but one of its objects in the bin, and grows the bin if it
+// is often empty. `budget_bytes` is what the slab's bins may hold. NULL with errno ENOMEM if there is no memory.
+void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t budget_bytes);
+
+// The slow path of a free: makes room in the bin, by growing it or by returning a batch, and keeps the object.
+void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer,
+                      size_t budget_bytes);
+
+// Returns all objects to the middle end.
+void td_slab_flush(const struct td_slab_ops *ops, struct td_slab *slab);
+// The same, and takes the bins' capacity away, for a slab that nobody uses.
+void td_slab_reset(struct td_slab *slab);
+
+// Aborts if `pointer` is what was freed last into its bin: a double free.
+void td_slab_check_double_free(const struct td_slab *slab, size_t class_index, const void *pointer);
+
+// Bytes in the slab's objects. Statistic.
+size_t td_slab_cached_bytes(const struct td_slab *slab);
+
+// A number that changes, almost certainly, when the slab is used.
+uint64_t td_slab_activity(const struct td_slab *slab);
+
+// The steps on a slab that nobody else uses at the same time.
+extern const struct td_slab_ops td_slab_plain_ops;
+
+// The same, for one object.
+static inline void *td_slab_plain_pop(struct td_slab *slab, size_t class_index) {
+    struct td_slab_bin *bin = &slab->bins[class_index];
+    void *object = td_slab_slots(slab)[bin->top];
+    if (td_likely(object != NULL))
+        td_store_relaxed(&bin->top, (uint16_t)(bin->top - 1));
+    return object;
+}
+
+static inline bool td_slab_plain_push(struct td_slab *slab, size_t class_index, void *object) {
+    struct td_slab_bin *bin = &slab->bins[class_index];
+    size_t top = bin->top;
+    void **slots = td_slab_slots(slab);
+    // What was freed last is being freed again: let the slow path see.
+    if (td_unlikely(top >= bin->limit || slots[top] == object))
+        return false;
+    slots[top + 1] = object;
+    td_store_relaxed(&bin->top, (uint16_t)(top + 1));
+    return true;
+}
+
+// For a thread that has no slab: one object from or to the middle end, all checks made if `is_checked`.
+void *td_slab_alloc_uncached(size_t class_index, bool is_checked);
+void td_slab_free_uncached(size_t class_index, void *pointer, bool is_checked);
+
+// Adds a slab's figures to `*stats`.
+void td_slab_add_stats(const struct td_slab *slab, struct td_frontend_stats *stats);
+
+// Runs `td_frontend_maintain` if the slab's slow paths were walked often enough since it was last asked.
+void td_slab_tick(struct td_slab *slab);
+
+// Ends an allocation that found no memory.
+void *td_slab_alloc_failed(size_t size, enum td_on_failure on_failure);
+
+#pragma GCC visibility pop
+
+#endif  // FRONTENDS_SLAB_H_

@@ -1,0 +1,253 @@
+#include "middle/central_list.h"
+
+#include <errno.h>
+
+#include "backend/backend.h"
+#include "base/fatal.h"
+#include "base/lock.h"
+#include "base/size_class.h"
+
+// Spans with free objects are kept by how full they are, in eighths: bucket 0 the fullest. Full spans are in no list.
+#define BUCKET_COUNT 8
+#define BUCKET_NONE BUCKET_COUNT
+
+struct central_list {
+    struct td_lock lock;
+    struct td_span *buckets[BUCKET_COUNT];  // guarded by lock
+    size_t spans;                           // guarded by lock
+    size_t free_objects;                    // guarded by lock; the sum of `free_objects` over the spans
+    uint64_t lock_count;                    // guarded by lock
+} TD_ALIGNED(TD_CACHE_LINE);
+
+static struct central_list lists[TD_CLASS_COUNT];
+
+static void list_lock(struct central_list *list) {
+    td_lock_acquire(&list->lock, TD_RANK_CENTRAL);
+    list->lock_count++;
+}
+
+static void list_unlock(struct central_list *list) {
+    td_lock_release(&list->lock, TD_RANK_CENTRAL);
+}
+
+static size_t bucket_for(const struct td_class_info *info, const struct td_span *span) {
+    if (span->free_objects == 0)
+        return BUCKET_NONE;
+    return (size_t)(span->free_objects - 1) * BUCKET_COUNT / info->span_objects;
+}
+
+static void link_span(struct central_list *list, struct td_span *span, size_t bucket) {
+    span->bucket = (uint16_t)bucket;
+    if (bucket == BUCKET_NONE)
+        return;
+    span->prev = NULL;
+    span->next = list->buckets[bucket];
+    if (span->next != NULL)
+        span->next->prev = span;
+    list->buckets[bucket] = span;
+}
+
+static void unlink_span(struct central_list *list, struct td_span *span) {
+    if (span->bucket == BUCKET_NONE)
+        return;
+    if (span->prev != NULL)
+        span->prev->next = span->next;
+    else
+        list->buckets[span->bucket] = span->next;
+    if (span->next != NULL)
+        span->next->prev = span->prev;
+}
+
+static void relink_span(struct central_list *list, const struct td_class_info *info, struct td_span *span) {
+    size_t bucket = bucket_for(info, span);
+    if (bucket == span->bucket)
+        return;
+    unlink_span(list, span);
+    link_span(list, span, bucket);
+}
+
+static struct td_span *fullest_span(struct central_list *list) {
+    for (size_t bucket = 0; bucket < BUCKET_COUNT; bucket++)
+        if (list->buckets[bucket] != NULL)
+            return list->buckets[bucket];
+    return NULL;
+}
+
+static void fill_bits(struct td_span *span, size_t objects) {
+    for (size_t word = 0; word * 64 < objects; word++)
+        span->free_bits[word] = objects - word * 64 >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << (objects % 64)) - 1;
+    span->free_objects = (uint16_t)objects;
+}
+
+// Takes objects in address order; `count`, and then those that share the last one's cache line.
+static size_t take_from_span(struct td_span *span, const struct td_class_info *info, void **objects, size_t count) {
+    size_t taken = 0;
+    uintptr_t last_line = 0;
+    for (size_t word = 0; span->free_objects != 0; word++) {
+        uint64_t bits = span->free_bits[word];
+        while (bits != 0) {
+            size_t index = word * 64 + (size_t)__builtin_ctzll(bits);
+            uintptr_t object = span->start + index * info->object_bytes;
+            if (taken >= count && object / TD_CACHE_LINE != last_line)
+                break;
+            last_line = (object + info->object_bytes - 1) / TD_CACHE_LINE;
+            objects[taken++] = (void *)object;
+            bits &= bits - 1;
+            span->free_objects--;
+            if (taken >= count && info->object_bytes >= TD_CACHE_LINE)
+                break;
+        }
+        span->free_bits[word] = bits;
+        if (bits != 0)
+            break;
+    }
+    return taken;
+}
+
+// Adds a new span. The lock is given up meanwhile, so that others find what is returned in between.
+static bool add_span(struct central_list *list, size_t class_index) {
+    list_unlock(list);
+    struct td_span *span = td_backend_alloc_span(class_index);
+    if (span != NULL)
+        fill_bits(span, td_class_info[class_index].span_objects);
+    list_lock(list);
+    if (span == NULL)
+        return false;
+    list->spans++;
+    list->free_objects += span->free_objects;
+    link_span(list, span, bucket_for(&td_class_info[class_index], span));
+    return true;
+}
+
+// Slabs use the last object first: let that be the one with the lowest address.
+static void reverse(void **objects, size_t count) {
+    for (size_t low = 0; low + 1 < count; low++, count--) {
+        void *object = objects[low];
+        objects[low] = objects[count - 1];
+        objects[count - 1] = object;
+    }
+}
+
+size_t td_central_fetch(size_t class_index, void **objects, size_t count) {
+    const struct td_class_info *info = &td_class_info[class_index];
+    struct central_list *list = &lists[class_index];
+    size_t taken = 0;
+    list_lock(list);
+    while (taken < count) {
+        struct td_span *span = fullest_span(list);
+        if (span == NULL) {
+            // What there is is enough: a short batch costs less than memory that nobody asked for.
+            if (taken != 0 || !add_span(list, class_index))
+                break;
+            continue;
+        }
+        size_t now = take_from_span(span, info, objects + taken, count - taken);
+        taken += now;
+        list->free_objects -= now;
+        relink_span(list, info, span);
+    }
+    list_unlock(list);
+    reverse(objects, taken);
+    return taken;
+}
+
+// The object's index in its span; aborts if no object starts at `pointer`.
+static size_t index_in_span(const struct td_span *span, size_t class_index, const void *pointer, const char *call) {
+    const struct td_class_info *info = &td_class_info[class_index];
+    size_t offset = (uintptr_t)pointer - span->start;
+    size_t index = td_class_object_index(info, offset);
+    if (td_unlikely(index * info->object_bytes != offset || index >= info->span_objects ||
+                    span->class_index != class_index))
+        td_fatal_interior(call, pointer, td_class_bytes(span->class_index));
+    return index;
+}
+
+// Puts one object back. Returns its span if no object of it is in use any more.
+static struct td_span *return_object(struct central_list *list, size_t class_index, void *object) {
+    const struct td_class_info *info = &td_class_info[class_index];
+    struct td_span *span = td_backend_span_of(object, "free");
+    size_t index = index_in_span(span, class_index, object, "free");
+    uint64_t bit = (uint64_t)1 << (index % 64);
+    if (td_unlikely((span->free_bits[index / 64] & bit) != 0))
+        td_fatal_double_free(object, info->object_bytes);
+    span->free_bits[index / 64] |= bit;
+    span->free_objects++;
+    list->free_objects++;
+    relink_span(list, info, span);
+    if (td_likely(span->free_objects < info->span_objects))
+        return NULL;
+    unlink_span(list, span);
+    list->spans--;
+    list->free_objects -= span->free_objects;
+    return span;
+}
+
+void td_central_return(size_t class_index, void *const *objects, size_t count) {
+    struct central_list *list = &lists[class_index];
+    struct td_span *empty = NULL;
+    list_lock(list);
+    for (size_t i = 0; i < count; i++) {
+        struct td_span *span = return_object(list, class_index, objects[i]);
+        if (span != NULL) {
+            span->next = empty;
+            empty = span;
+        }
+    }
+    list_unlock(list);
+    while (empty != NULL) {
+        struct td_span *next = empty->next;
+        td_backend_free_span(empty);
+        empty = next;
+    }
+}
+
+void td_central_check_object(size_t class_index, const void *pointer, const char *call) {
+    struct central_list *list = &lists[class_index];
+    list_lock(list);
+    struct td_span *span = td_backend_span_of(pointer, call);
+    size_t index = index_in_span(span, class_index, pointer, call);
+    bool is_free = (span->free_bits[index / 64] >> (index % 64) & 1) != 0;
+    list_unlock(list);
+    if (is_free)
+        td_fatal_double_free(pointer, td_class_bytes(class_index));
+}
+
+void td_central_get_stats(size_t class_index, struct td_central_stats *stats) {
+    struct central_list *list = &lists[class_index];
+    list_lock(list);
+    *stats = (struct td_central_stats){list->spans, list->free_objects, list->lock_count};
+    list_unlock(list);
+}
+
+void td_central_fork_prepare(void) {
+    for (size_t i = 1; i < TD_CLASS_COUNT; i++)
+        td_lock_acquire(&lists[i].lock, TD_RANK_CENTRAL);
+}
+
+void td_central_fork_done(void) {
+    for (size_t i = TD_CLASS_COUNT - 1; i >= 1; i--)
+        td_lock_release(&lists[i].lock, TD_RANK_CENTRAL);
+}
+
+static size_t count_bits(const struct td_span *span, size_t objects) {
+    size_t count = 0;
+    for (size_t word = 0; word * 64 < objects; word++)
+        count += (size_t)__builtin_popcountll(span->free_bits[word]);
+    return count;
+}
+
+void td_central_check(size_t class_index) {
+    const struct td_class_info *info = &td_class_info[class_index];
+    struct central_list *list = &lists[class_index];
+    size_t free_objects = 0;
+    list_lock(list);
+    for (size_t bucket = 0; bucket < BUCKET_COUNT; bucket++)
+        for (struct td_span *span = list->buckets[bucket]; span != NULL; span = span->next) {
+            td_assert(span->class_index == class_index && span->bucket == bucket);
+            td_assert(span->free_objects == count_bits(span, info->span_objects));
+            td_assert(bucket_for(info, span) == bucket);
+            free_objects += span->free_objects;
+        }
+    td_assert(free_objects == list->free_objects);
+    list_unlock(list);
+}

@@ -1,0 +1,125 @@
+#include "middle/middle.h"
+
+#include "backend/backend.h"
+#include "backend/metadata.h"
+#include "backend/os.h"
+#include "base/atomic.h"
+#include "base/fatal.h"
+#include "base/size_class.h"
+#include "middle/central_list.h"
+#include "middle/transfer_cache.h"
+
+#define FETCH_MAX (TD_BATCH_MAX + TD_BATCH_SLACK)
+
+static uint64_t last_tick_ms;  // atomic, any thread
+
+size_t td_middle_fetch(size_t class_index, void **objects, size_t count) {
+    size_t taken = td_transfer_fetch(class_index, objects, count);
+    if (taken != 0)
+        return taken;
+    taken = td_central_fetch(class_index, objects, count);
+    if (td_likely(taken != 0))
+        return taken;
+    // Free objects of other classes may hold whole spans.
+    td_middle_drain();
+    return td_central_fetch(class_index, objects, count);
+}
+
+void td_middle_return(size_t class_index, void *const *objects, size_t count) {
+    size_t batch = td_class_info[class_index].batch;
+    for (size_t now; count > 0; objects += now, count -= now) {
+        now = count < batch ? count : batch;
+        if (!td_transfer_insert(class_index, objects, now))
+            td_central_return(class_index, objects, now);
+    }
+}
+
+size_t td_middle_fetch_checked(size_t class_index, void **objects, size_t count) {
+    return td_central_fetch(class_index, objects, count);
+}
+
+void td_middle_return_checked(size_t class_index, void *const *objects, size_t count) {
+    td_central_return(class_index, objects, count);
+}
+
+void td_middle_check_object(size_t class_index, const void *pointer, const char *call) {
+    td_central_check_object(class_index, pointer, call);
+}
+
+static void drain_class(size_t class_index, bool all) {
+    void *objects[FETCH_MAX];
+    size_t count;
+    while ((count = td_transfer_take_idle(class_index, objects, all)) != 0)
+        td_central_return(class_index, objects, count);
+}
+
+void *td_middle_alloc_metadata(size_t bytes) {
+    return td_metadata_alloc(bytes, TD_CACHE_LINE);
+}
+
+bool td_middle_tick_is_due(uint64_t *now_ms) {
+    uint64_t now = td_os_clock_ms();
+    uint64_t last = td_load_relaxed(&last_tick_ms);
+    *now_ms = now;
+    return now - last >= TD_TICK_MS && td_compare_exchange_relaxed(&last_tick_ms, &last, now);
+}
+
+void td_middle_maintain(uint64_t now_ms) {
+    for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
+        drain_class(i, false);
+        td_transfer_begin_period(i);
+    }
+    td_backend_maintain(now_ms);
+}
+
+void td_middle_drain(void) {
+    for (size_t i = 1; i < TD_CLASS_COUNT; i++)
+        drain_class(i, true);
+}
+
+void td_middle_get_stats(struct td_middle_stats *stats) {
+    *stats = (struct td_middle_stats){0};
+    for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
+        const struct td_class_info *info = &td_class_info[i];
+        struct td_transfer_stats transfer;
+        struct td_central_stats central;
+        td_transfer_get_stats(i, &transfer);
+        td_central_get_stats(i, &central);
+        size_t tail_bytes = info->span_pages * TD_PAGE_BYTES - (size_t)info->span_objects * info->object_bytes;
+        stats->transfer_bytes += transfer.objects * info->object_bytes;
+        stats->transfer_hits += transfer.hits;
+        stats->transfer_misses += transfer.misses;
+        stats->free_bytes += central.free_objects * info->object_bytes;
+        stats->waste_bytes += central.spans * tail_bytes;
+        stats->central_locks += central.locks;
+    }
+}
+
+size_t td_middle_objects_out(size_t class_index) {
+    struct td_transfer_stats transfer;
+    struct td_central_stats central;
+    td_transfer_get_stats(class_index, &transfer);
+    td_central_get_stats(class_index, &central);
+    size_t objects = central.spans * td_class_info[class_index].span_objects;
+    return objects - central.free_objects - transfer.objects;
+}
+
+void td_middle_fork_prepare(void) {
+    td_transfer_fork_prepare();
+    td_central_fork_prepare();
+    td_backend_fork_prepare();
+}
+
+void td_middle_fork_done(void) {
+    td_backend_fork_done();
+    td_central_fork_done();
+    td_transfer_fork_done();
+}
+
+void td_middle_check(void) {
+    if (!TD_DEBUG)
+        return;
+    for (size_t i = 1; i < TD_CLASS_COUNT; i++)
+        td_central_check(i);
+    td_backend_check();
+}

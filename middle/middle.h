@@ -1,0 +1,60 @@
+// The middle end: batches of objects between the front ends' slabs, and the spans that they come from.
+//
+// All functions may be called by any thread, with no lock held above TD_RANK_SLAB. Arrays of objects are the caller's.
+#ifndef MIDDLE_MIDDLE_H_
+#define MIDDLE_MIDDLE_H_
+
+#include "base/config.h"
+
+#pragma GCC visibility push(hidden)
+
+// Fetches up to `count` objects of the class (at most `TD_BATCH_MAX`), and up to `TD_BATCH_SLACK` more so that the last
+// cache line is whole; `objects` has room for all. Returns how many, 0 with errno ENOMEM if there is no memory.
+size_t td_middle_fetch(size_t class_index, void **objects, size_t count);
+
+// Takes back up to `TD_BATCH_MAX` objects of the class. Aborts on one that is free already or was never an object,
+// where it notices: at once for those that reach the central free list.
+void td_middle_return(size_t class_index, void *const *objects, size_t count);
+
+// As above, past the transfer cache: what is wrong with an object is noticed at once.
+size_t td_middle_fetch_checked(size_t class_index, void **objects, size_t count);
+void td_middle_return_checked(size_t class_index, void *const *objects, size_t count);
+
+// Aborts, naming `call`, unless `pointer` is an object of the class that is in use (or cached).
+void td_middle_check_object(size_t class_index, const void *pointer, const char *call);
+
+// Zeroed memory for a front end's own tables, on a cache line of its own and never given back; NULL if there is none.
+void *td_middle_alloc_metadata(size_t bytes);
+
+// True at most once in `TD_TICK_MS`: then it is time for a maintenance, at the time `*now_ms`.
+bool td_middle_tick_is_due(uint64_t *now_ms);
+
+// Moves to the spans what the transfer caches did not need since the last call, and has the back end purge.
+void td_middle_maintain(uint64_t now_ms);
+
+// Moves everything to the spans, so that empty ones go to the back end.
+void td_middle_drain(void);
+
+// Per class and in all. Statistic; exact while no other thread allocates.
+struct td_middle_stats {
+    size_t transfer_bytes;   // in objects in the transfer caches
+    size_t free_bytes;       // in free objects of spans
+    size_t waste_bytes;      // in the tails of spans
+    uint64_t transfer_hits;
+    uint64_t transfer_misses;
+    uint64_t central_locks;
+};
+void td_middle_get_stats(struct td_middle_stats *stats);
+
+// Objects of the class that are in use or in a front end's slab.
+size_t td_middle_objects_out(size_t class_index);
+
+void td_middle_fork_prepare(void);
+void td_middle_fork_done(void);
+
+// Walks everything and aborts where it does not add up. Debug builds only.
+void td_middle_check(void);
+
+#pragma GCC visibility pop
+
+#endif  // MIDDLE_MIDDLE_H_

@@ -38,6 +38,8 @@ ALLOCATOR_COPTS = ["-std=gnu11"] + _WARNINGS + [
 # operator new and delete. Exceptions stay on (bad_alloc passes through); thread-safe statics and type information would
 # ask for libstdc++.
 ALLOCATOR_CXXOPTS = ["-std=gnu++17"] + _WARNINGS + [
+    # In C a function may be called like a structure; in C++ that hides a constructor.
+    "-Wno-shadow",
     "-fno-rtti",
     "-fno-threadsafe-statics",
 ] + _ALLOCATOR

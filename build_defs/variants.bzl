@@ -10,7 +10,7 @@ FRONT_ENDS = [
     "perthread",
 ]
 
-def tandem_malloc_libraries(malloc, exports):
+def tandem_malloc_libraries(malloc, api, exports):
     """For allocator/BUILD: `<front end>`, `<front end>_tiny` and `libtandem_<front end>.so` for each front end.
 
     The front end is chosen by the linker: they all define the same symbols, and alwayslink makes two of them in one
@@ -18,6 +18,7 @@ def tandem_malloc_libraries(malloc, exports):
 
     Args:
       malloc: label of the library that has malloc in it, without a front end.
+      api: label of the library that has the functions of tandem.h; the shared objects bring it along.
       exports: version script with the symbols that the shared objects export.
     """
     for front_end in FRONT_ENDS:
@@ -48,7 +49,7 @@ def tandem_malloc_libraries(malloc, exports):
             ],
             linkshared = True,
             visibility = ["//visibility:public"],
-            deps = [":" + front_end],
+            deps = [":" + front_end, api],
         )
 
 def tandem_cc_test(

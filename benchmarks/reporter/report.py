@@ -1,0 +1,222 @@
+"""Measures the allocators on this machine and writes one HTML page, with the raw figures as JSON beside it."""
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Dict, List, Optional, Tuple
+
+try:
+    import matplotlib  # noqa: F401
+except ImportError:
+    # The first python3 on the path may be another than the distribution's, which has its packages.
+    DISTRIBUTION_PYTHON = "/usr/bin/python3"
+    checked = subprocess.run([DISTRIBUTION_PYTHON, "-c", "import matplotlib"], capture_output=True, check=False)
+    if checked.returncode != 0 or os.path.realpath(sys.executable) == os.path.realpath(DISTRIBUTION_PYTHON):
+        sys.exit("report: matplotlib is missing; on Debian: apt-get install python3-matplotlib")
+    os.execv(DISTRIBUTION_PYTHON, [DISTRIBUTION_PYTHON] + sys.argv)
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import machine  # noqa: E402
+import page  # noqa: E402
+from allocators import Allocator, discover, probe  # noqa: E402
+from runner import Plan, duration_words, run_all  # noqa: E402
+from workloads import REPORT, Workload  # noqa: E402
+
+QUICK_BUDGET_S = 112  # with the probes and the page, two minutes
+
+
+def parse_arguments(argv: List[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="report", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="less work and fewer thread counts: two minutes in all")
+    parser.add_argument("--runs", type=int, help="rounds, of which medians are quoted (quick: as many as fit; else 5)")
+    parser.add_argument("--threads", help="thread counts for the workloads that take them: 1,8,64")
+    parser.add_argument("--workloads", help="a selection: mstress,mpsc")
+    parser.add_argument("--allocators", help="a selection: percpu,perthread,glibc,jemalloc,...")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=LIBRARY",
+                        help="a further allocator to preload; may be given more than once")
+    parser.add_argument("--peer-env", action="append", default=[], metavar="NAME:VARIABLE=VALUE",
+                        help="an environment variable for one allocator; may be given more than once")
+    parser.add_argument("--timeout", type=float, help="seconds after which a run is given up (quick: 15, else 120)")
+    parser.add_argument("--out", help="folder for the page and the JSON (tandem-report in the working directory)")
+    parser.add_argument("--page-from", metavar="JSON", help="measure nothing: draw the page from an earlier report's JSON")
+    return parser.parse_args(argv)
+
+
+def fail(message: str) -> None:
+    sys.exit(f"report: {message}")
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def select(wanted: Optional[str], present: Dict[str, object], what: str) -> List:
+    """Those of `present` that are wanted, in its order; all if nothing is said."""
+    if wanted is None:
+        return list(present.values())
+    names = wanted.split(",")
+    unknown = [name for name in names if name not in present]
+    if unknown:
+        fail(f"no {what} \"{unknown[0]}\"; there are {', '.join(present)}")
+    return [value for name, value in present.items() if name in names]
+
+
+def parse_pairs(texts: List[str], flag: str) -> List[Tuple[str, str]]:
+    pairs = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            fail(f"{flag} takes NAME=VALUE, not \"{text}\"")
+        pairs.append((name, value))
+    return pairs
+
+
+def peer_environments(texts: List[str]) -> Dict[str, Dict[str, str]]:
+    environments: Dict[str, Dict[str, str]] = {}
+    for text in texts:
+        name, colon, assignment = text.partition(":")
+        variable, equals, value = assignment.partition("=")
+        if not (name and colon and variable and equals):
+            fail(f"--peer-env takes NAME:VARIABLE=VALUE, not \"{text}\"")
+        environments.setdefault(name, {})[variable] = value
+    return environments
+
+
+def runfiles_root() -> str:
+    """Where benchmarks/ and allocator/ lie, as built."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if os.path.exists(os.path.join(root, "benchmarks", "mstress_system")):
+        return root
+    return os.path.join(root, "bazel-bin")
+
+
+def find_allocators(arguments: argparse.Namespace, root: str) -> Tuple[List[Allocator], List[str]]:
+    """The allocators that can be preloaded here, and why others cannot."""
+    peers = parse_pairs(arguments.peer, "--peer")
+    found = discover(root, peers, peer_environments(arguments.peer_env))
+    chosen = select(arguments.allocators, {allocator.key: allocator for allocator in found}, "allocator")
+    usable, left_out = [], []
+    for allocator in chosen:
+        wrong = probe(allocator, os.path.join(root, "benchmarks", "mstress_system"))
+        if wrong:
+            left_out.append(f"{allocator.label}: {wrong}")
+            say(f"report: left out: {left_out[-1]}")
+            continue
+        usable.append(allocator)
+        words = f" ({allocator.tandem_words})" if allocator.tandem_words else ""
+        say(f"report: {allocator.label} {allocator.version}: malloc comes from {allocator.malloc_from}{words}")
+    return usable, left_out
+
+
+def absolute(path: str) -> str:
+    """A path as the user meant it: Bazel starts programs in a folder of its own."""
+    return os.path.abspath(os.path.join(os.environ.get("BUILD_WORKING_DIRECTORY", os.getcwd()), path))
+
+
+def prepare_folder(path: str) -> None:
+    os.makedirs(path, exist_ok=True)
+    ignore = os.path.join(path, ".gitignore")
+    if not os.path.exists(ignore):
+        with open(ignore, "w", encoding="utf-8") as file:
+            file.write("*\n")
+
+
+def measure(arguments: argparse.Namespace) -> dict:
+    """Everything that goes into the JSON."""
+    start = time.monotonic()
+    root = runfiles_root()
+    others = machine.OtherPrograms()
+    workloads = select(arguments.workloads, {workload.name: workload for workload in REPORT}, "workload")
+    usable, left_out = find_allocators(arguments, root)
+    if not usable:
+        fail("no allocator is left to measure")
+    threads = [int(text) for text in arguments.threads.split(",")] if arguments.threads else None
+
+    def threads_of(workload: Workload) -> List[Optional[int]]:
+        fixed = workload.threads(arguments.quick)
+        return fixed if threads is None or fixed == [None] else list(threads)
+
+    budget = QUICK_BUDGET_S - (time.monotonic() - start) if arguments.quick and arguments.runs is None else None
+    plan = Plan(
+        binaries={workload.name: os.path.join(root, "benchmarks", workload.name + "_system") for workload in workloads},
+        quick=arguments.quick,
+        rounds=arguments.runs or (9 if arguments.quick else 5),
+        budget_s=budget,
+        timeout_s=arguments.timeout or (15 if arguments.quick else 120),
+    )
+    records, rounds = run_all(workloads, threads_of, usable, plan)
+    return {
+        "date": datetime.date.today().isoformat(),
+        "quick": arguments.quick,
+        "rounds": rounds,
+        "seconds": time.monotonic() - start,
+        "others_share": others.share(),
+        "machine": machine.describe(),
+        "allocators": [
+            {
+                "key": allocator.key,
+                "label": allocator.label,
+                "library": os.path.basename(allocator.library) if allocator.library else None,
+                "is_tandem": allocator.is_tandem,
+                "environment": allocator.environment,
+                "version": allocator.version,
+                "malloc_from": allocator.malloc_from,
+                "tandem_words": allocator.tandem_words,
+            }
+            for allocator in usable
+        ],
+        "left_out": left_out,
+        "workloads": {workload.name: workload.flags(arguments.quick) for workload in workloads},
+        "runs": records,
+    }
+
+
+def draw(measured: dict, json_name: str, path: str) -> page.Findings:
+    findings = page.Findings(
+        title="Tandem and its peers, measured side by side",
+        date=measured["date"],
+        quick=measured["quick"],
+        rounds=measured["rounds"],
+        seconds=measured["seconds"],
+        others_share=measured["others_share"],
+        machine=measured["machine"],
+        allocators=[Allocator(**fields) for fields in measured["allocators"]],
+        left_out=measured["left_out"],
+        workloads=[workload for workload in REPORT if workload.name in measured["workloads"]],
+        records=measured["runs"],
+        json_name=json_name,
+    )
+    page.write(findings, path)
+    return findings
+
+
+def main(argv: List[str]) -> int:
+    arguments = parse_arguments(argv)
+    folder = absolute(arguments.out or "tandem-report")
+    prepare_folder(folder)
+    json_path = os.path.join(folder, "report.json")
+    if arguments.page_from:
+        with open(absolute(arguments.page_from), encoding="utf-8") as file:
+            measured = json.load(file)
+        json_path = absolute(arguments.page_from)
+    else:
+        measured = measure(arguments)
+        with open(json_path, "w", encoding="utf-8") as file:
+            json.dump(measured, file, indent=1)
+            file.write("\n")
+    page_path = os.path.join(folder, "report.html")
+    findings = draw(measured, os.path.basename(json_path), page_path)
+    for error in findings.errors():
+        say(f"report: failed: {error}")
+    say(f"report: {len(measured['runs'])} runs, {measured['rounds']} rounds, {duration_words(measured['seconds'])}")
+    print(f"The page: {page_path}")
+    return 1 if findings.errors() or findings.left_out else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

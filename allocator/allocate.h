@@ -5,6 +5,7 @@
 #include "backend/page_map.h"
 #include "base/fatal.h"
 #include "base/size_class.h"
+#include "fast_path.h"  // of the front end that this is compiled for
 #include "frontends/frontend.h"
 
 #if defined(__cplusplus)
@@ -37,9 +38,17 @@ bool td_is_checked(void);
 // Aborts unless an object of `size` bytes, at some alignment, may be what lies at `pointer`. Debug builds only.
 void td_check_size(const void *pointer, size_t size);
 
+// An object of a class, as td_frontend_alloc_slow has it.
+static inline void *td_alloc_class(size_t class_index, size_t size, enum td_on_failure on_failure) {
+    void *object = td_frontend_pop(class_index);
+    if (td_likely(object != NULL))
+        return object;
+    return td_frontend_alloc_slow(class_index, size, on_failure);
+}
+
 static inline void *td_alloc(size_t size, enum td_on_failure on_failure) {
     if (td_likely(size <= TD_TABLE_BYTES))
-        return td_frontend_alloc(td_class_table[(size + 15) / 16], size, on_failure);
+        return td_alloc_class(td_class_table[(size + 15) / 16], size, on_failure);
     return td_alloc_above_table(size, on_failure);
 }
 
@@ -47,8 +56,8 @@ static inline void td_free(void *pointer) {
     size_t class_index = td_page_map_class(pointer);
     if (td_unlikely(class_index == 0))
         td_free_classless(pointer);
-    else
-        td_frontend_free(pointer, class_index);
+    else if (td_unlikely(!td_frontend_push(class_index, pointer)))
+        td_frontend_free_slow(class_index, pointer);
 }
 
 static inline void td_free_sized(void *pointer, size_t size) {

@@ -2,8 +2,9 @@
 //
 //   malloc(size)
 //     size up to 64 KiB: td_class_of                     base/size_class.h
-//       td_frontend_alloc                                frontends/percpu/percpu.c or frontends/perthread/perthread.c
-//         td_rseq_pop or td_slab_plain_pop               the fast path: no lock, no atomic instruction
+//       td_frontend_pop                                  the fast path, no lock and no atomic instruction:
+//                                                        frontends/percpu/fast_path.h or frontends/perthread/fast_path.h
+//       td_frontend_alloc_slow                           frontends/percpu/percpu.c or frontends/perthread/perthread.c
 //         td_slab_refill                                 frontends/slab.c
 //           td_middle_fetch                              middle/middle.c
 //             td_transfer_fetch                          middle/transfer_cache.c: a batch that another slab returned
@@ -15,8 +16,8 @@
 //
 //   free(pointer)
 //     td_page_map_class                                  backend/page_map.h: the size class, in two loads
-//       td_frontend_free                                 the front end, as above
-//         td_rseq_push or td_slab_plain_push             the fast path
+//       td_frontend_push                                 the fast path, as above
+//       td_frontend_free_slow                            the front end
 //         td_slab_overflow                               frontends/slab.c
 //           td_middle_return                             to the transfer cache, or to the spans
 //     no class: td_large_free                            backend/large.c, which also finds what was never allocated
@@ -38,7 +39,7 @@
 
 TD_NOINLINE void *td_alloc_above_table(size_t size, enum td_on_failure on_failure) {
     if (size <= TD_MAX_SMALL_BYTES)
-        return td_frontend_alloc(td_class_of_medium(size), size, on_failure);
+        return td_alloc_class(td_class_of_medium(size), size, on_failure);
     bool is_zero;
     void *object = td_alloc_large(size, TD_MIN_OBJECT_BYTES, &is_zero);
     return td_likely(object != NULL) || on_failure == TD_RETURN_NULL ? object : td_new_failed(size);
@@ -192,7 +193,7 @@ void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_fail
         return td_alloc(size, on_failure);
     size_t class_index = aligned_class(size, alignment);
     if (class_index != 0)
-        return td_frontend_alloc(class_index, size, on_failure);
+        return td_alloc_class(class_index, size, on_failure);
     bool is_zero;
     void *object = td_alloc_large(size, alignment, &is_zero);
     return object != NULL || on_failure == TD_RETURN_NULL ? object : td_new_aligned_failed(size, alignment);

@@ -50,10 +50,14 @@
 // What a refill may hand out beyond the batch, to end on a cache line of objects.
 #define TD_BATCH_SLACK 3
 
-// A bin's bounds, in objects and in bytes of objects.
-#define TD_BIN_MAX (TD_TINY ? 2 : 512)
+// The bounds of one of a bin's two stacks, in objects and in bytes of objects.
+#define TD_BIN_MAX (TD_TINY ? 2 : 256)
 #define TD_BIN_MIN (TD_TINY ? 1 : 4)
-#define TD_BIN_BYTES ((size_t)128 << 10)
+#define TD_BIN_BYTES ((size_t)64 << 10)
+// Stacks that hold less than this when they change roles get more from the middle end: changing costs as much as some
+// allocations, and should be as rare.
+#define TD_ROTATION_BYTES ((size_t)8 << 10)
+#define TD_ROTATION_MAX (TD_TINY ? 1 : 64)
 
 // Address space of a slab: headers, then slots. A slot's index has 16 bits.
 #define TD_SLAB_BYTES ((size_t)128 << 10)

@@ -24,7 +24,8 @@ struct td_class_info {
     uint16_t span_objects;
     uint16_t align_pages;  // a span's first page is a multiple of it: 16 KiB and more are naturally aligned
     uint16_t batch;        // objects that move at once
-    uint16_t bin_max;      // objects that a slab's bin may hold
+    uint16_t rotation;     // objects that are enough for a bin's stacks to change roles
+    uint16_t bin_max;      // objects that each stack of a bin may hold
     uint16_t transfer_max; // batches that the transfer cache may hold
 };
 

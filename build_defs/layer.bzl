@@ -22,6 +22,7 @@ def tandem_layer(
         internal_headers = [],
         below = [],
         header_deps = [],
+        header_includes = [],
         alwayslink = False,
         visibility = None):
     """Three libraries, each also in its tiny form (`_tiny` at the end of its name).
@@ -38,6 +39,7 @@ def tandem_layer(
       internal_headers: for the layer itself and its tests.
       below: labels of the layers it calls; a layer called X offers X_headers.
       header_deps: labels of the layers that `header` itself includes (their `_headers` are taken).
+      header_includes: folders that whoever sees `header` searches, as `includes` in cc_library.
       alwayslink: as in cc_library.
       visibility: of all three; tests see them anyway.
     """
@@ -47,6 +49,7 @@ def tandem_layer(
         cc_library(
             name = name + "_headers" + suffix,
             hdrs = header,
+            includes = header_includes,
             testonly = tiny,
             defines = TINY_DEFINES if tiny else [],
             visibility = (visibility or []) + ["//tests:__subpackages__"],

@@ -10,18 +10,18 @@ FRONT_ENDS = [
     "perthread",
 ]
 
-def tandem_malloc_libraries(malloc, api, exports):
+def tandem_malloc_libraries(api, exports):
     """For allocator/BUILD: `<front end>`, `<front end>_tiny` and `libtandem_<front end>.so` for each front end.
 
     The front end is chosen by the linker: they all define the same symbols, and alwayslink makes two of them in one
     binary a "multiple definition".
 
     Args:
-      malloc: label of the library that has malloc in it, without a front end.
       api: label of the library that has the functions of tandem.h; the shared objects bring it along.
       exports: version script with the symbols that the shared objects export.
     """
     for front_end in FRONT_ENDS:
+        malloc = ":malloc_" + front_end
         code = "//frontends/" + front_end
         cc_library(
             name = front_end,

@@ -6,19 +6,16 @@
 #include "base/fatal.h"
 #include "middle/middle.h"
 
-// The lengths that a bin's slots have one after the other; the last one is the class's maximum.
+// How many slots each stack of a bin has, more as it grows; by `region`.
+enum region { REGION_NONE, REGION_FIRST, REGION_SECOND, REGION_WHOLE };
 #define FIRST_REGION_SLOTS 8
-#define SECOND_REGION_SLOTS 64
+#define SECOND_REGION_SLOTS 32
 
 // Bins that are asked to give up capacity before a bin that wants to grow is refused.
 #define STEAL_TRIES 8
 
 // Attempts to change a bin that others change at the same time.
 #define REPLACE_TRIES 4
-
-static union td_slab_bin_word load_bin(const struct td_slab *slab, size_t class_index) {
-    return (union td_slab_bin_word){.word = td_load_relaxed((const uint64_t *)&slab->bins[class_index])};
-}
 
 static size_t min_size(size_t a, size_t b) {
     return a < b ? a : b;
@@ -28,8 +25,48 @@ static size_t max_size(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
-static size_t capacity_of(union td_slab_bin_word word) {
-    return (size_t)(word.bin.limit - word.bin.bottom);
+static size_t region_slots(size_t class_index, enum region region) {
+    switch (region) {
+    case REGION_NONE:
+        return 0;
+    case REGION_FIRST:
+        return FIRST_REGION_SLOTS;
+    case REGION_SECOND:
+        return SECOND_REGION_SLOTS;
+    case REGION_WHOLE:
+        break;
+    }
+    return td_class_info[class_index].bin_max;
+}
+
+static enum region region_for(size_t capacity) {
+    return capacity <= FIRST_REGION_SLOTS ? REGION_FIRST : capacity <= SECOND_REGION_SLOTS ? REGION_SECOND : REGION_WHOLE;
+}
+
+// A bin's word, and what follows from it.
+struct bin_view {
+    union td_slab_bin_word word;
+    size_t alloc_bottom;  // the NULL below the stack of allocations
+    size_t free_bottom;
+    size_t alloc_count;   // objects
+    size_t free_count;
+    size_t capacity;      // of the stack of frees, in objects
+};
+
+static struct bin_view view_bin(const struct td_slab *slab, size_t class_index) {
+    struct bin_view view = {.word.word = td_load_relaxed((const uint64_t *)&slab->bins[class_index])};
+    const struct td_slab_bin *bin = &view.word.bin;
+    if (bin->region == REGION_NONE)
+        return view;
+    size_t lower = bin->bottom;
+    size_t upper = lower + region_slots(class_index, bin->region) + 1;
+    bool is_free_upper = bin->free_limit >= upper;
+    view.free_bottom = is_free_upper ? upper : lower;
+    view.alloc_bottom = is_free_upper ? lower : upper;
+    view.alloc_count = bin->alloc_top - view.alloc_bottom;
+    view.free_count = bin->free_top - view.free_bottom;
+    view.capacity = bin->free_limit - view.free_bottom;
+    return view;
 }
 
 struct td_slab *td_slab_new(void) {
@@ -44,20 +81,46 @@ static void note_capacity(struct td_slab *slab, size_t class_index, size_t from,
     td_add_relaxed(&slab->capacity_bytes, change);
 }
 
-// Sets how many objects the bin may hold, within the slots that it owns.
+// Sets how many objects the stack of frees may hold, within the slots that it has.
 static bool set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t capacity) {
     for (int i = 0; i < REPLACE_TRIES; i++) {
-        union td_slab_bin_word old = load_bin(slab, class_index);
-        union td_slab_bin_word new = old;
-        new.bin.limit = (uint16_t)(old.bin.bottom + capacity);
-        if (new.bin.limit > old.bin.end || new.bin.limit < old.bin.top)
+        struct bin_view view = view_bin(slab, class_index);
+        if (capacity > region_slots(class_index, view.word.bin.region) || capacity < view.free_count)
             return false;
-        if (ops->replace_bin(slab, class_index, old.word, new.word)) {
-            note_capacity(slab, class_index, capacity_of(old), capacity);
+        union td_slab_bin_word new = view.word;
+        new.bin.free_limit = (uint16_t)(view.free_bottom + capacity);
+        if (ops->replace_bin(slab, class_index, view.word.word, new.word)) {
+            note_capacity(slab, class_index, view.capacity, capacity);
             return true;
         }
     }
     return false;
+}
+
+// Lets the stacks change roles if that of allocations is empty, that of frees is not, and nobody was there since `view`.
+static bool swap_viewed(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index,
+                        const struct bin_view *view) {
+    if (view->alloc_count != 0 || view->free_count == 0)
+        return false;
+    union td_slab_bin_word new = view->word;
+    new.bin.alloc_top = view->word.bin.free_top;
+    new.bin.free_top = (uint16_t)view->alloc_bottom;
+    new.bin.free_limit = (uint16_t)(view->alloc_bottom + view->capacity);
+    return ops->replace_bin(slab, class_index, view->word.word, new.word);
+}
+
+static bool swap_stacks(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
+    struct bin_view view = view_bin(slab, class_index);
+    return swap_viewed(ops, slab, class_index, &view);
+}
+
+// Takes up to `count` objects out of the bin, from both stacks.
+static size_t take_objects(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void **objects,
+                           size_t count) {
+    size_t taken = ops->pop_batch(slab, class_index, objects, count);
+    if (taken < count && swap_stacks(ops, slab, class_index))
+        taken += ops->pop_batch(slab, class_index, objects + taken, count - taken);
+    return taken;
 }
 
 // Takes `words` words of the slab that nobody used before; 0 if there are not as many.
@@ -69,22 +132,25 @@ static uint32_t take_words(struct td_slab *slab, uint32_t words) {
     return first + words <= limit ? first : 0;
 }
 
-// Gives the bin new, longer slots with room for `capacity` objects. What it held moves along.
+// Gives the bin new, longer stacks, with room for `capacity` frees. What it held moves along.
 static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t capacity) {
-    size_t slots = capacity <= FIRST_REGION_SLOTS    ? FIRST_REGION_SLOTS
-                   : capacity <= SECOND_REGION_SLOTS ? SECOND_REGION_SLOTS
-                                                     : td_class_info[class_index].bin_max;
-    uint32_t first = take_words(slab, (uint32_t)slots + 1);
+    enum region region = region_for(capacity);
+    size_t slots = region_slots(class_index, region);
+    uint32_t first = take_words(slab, 2 * ((uint32_t)slots + 1));
     if (first == 0)
         return false;
-    void *objects[SECOND_REGION_SLOTS];
-    size_t count = ops->pop_batch(slab, class_index, objects, SECOND_REGION_SLOTS);
-    union td_slab_bin_word old = load_bin(slab, class_index);
-    union td_slab_bin_word new = {.bin = {(uint16_t)first, (uint16_t)(first + capacity), (uint16_t)first,
-                                          (uint16_t)(first + slots)}};
-    bool is_moved = old.bin.top == old.bin.bottom && ops->replace_bin(slab, class_index, old.word, new.word);
+    void *objects[2 * SECOND_REGION_SLOTS];
+    size_t count = take_objects(ops, slab, class_index, objects, 2 * SECOND_REGION_SLOTS);
+    struct bin_view old = view_bin(slab, class_index);
+    union td_slab_bin_word new = {.bin = {.alloc_top = (uint16_t)(first + slots + 1),
+                                          .free_top = (uint16_t)first,
+                                          .free_limit = (uint16_t)(first + capacity),
+                                          .bottom = first & 0x3fff,
+                                          .region = region}};
+    bool is_moved = old.alloc_count == 0 && old.free_count == 0 &&
+                    ops->replace_bin(slab, class_index, old.word.word, new.word);
     if (is_moved)
-        note_capacity(slab, class_index, capacity_of(old), capacity);
+        note_capacity(slab, class_index, old.capacity, capacity);
     size_t pushed = ops->push_batch(slab, class_index, objects, count);
     td_middle_return(class_index, objects, count - pushed);
     return is_moved;
@@ -93,87 +159,120 @@ static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
 // Halves the capacity of the next bin that has some to give.
 static void steal_capacity(const struct td_slab_ops *ops, struct td_slab *slab, size_t for_class) {
     size_t victim = 1 + td_add_relaxed(&slab->hand, 1) % (TD_CLASS_COUNT - 1);
-    union td_slab_bin_word word = load_bin(slab, victim);
-    size_t capacity = capacity_of(word);
-    if (victim == for_class || capacity < 2)
+    struct bin_view view = view_bin(slab, victim);
+    if (victim == for_class || view.capacity < 2)
         return;
-    size_t used = (size_t)(word.bin.top - word.bin.bottom);
-    size_t excess = used > capacity / 2 ? used - capacity / 2 : 0;
     void *objects[TD_BATCH_MAX];
-    while (excess > 0) {
-        size_t count = ops->pop_batch(slab, victim, objects, min_size(excess, TD_BATCH_MAX));
+    size_t left = view.capacity / 2;
+    while (view.alloc_count + view.free_count > left) {
+        size_t excess = view.alloc_count + view.free_count - left;
+        size_t count = take_objects(ops, slab, victim, objects, min_size(excess, TD_BATCH_MAX));
         td_middle_return(victim, objects, count);
         if (count == 0)
             break;
-        excess -= min_size(count, excess);
+        view = view_bin(slab, victim);
     }
-    set_capacity(ops, slab, victim, capacity / 2);
+    set_capacity(ops, slab, victim, left);
 }
 
 // Raises the bin's capacity to `wanted` if the class and the slab's budget allow.
 static bool grow_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t wanted,
                      size_t budget_bytes) {
     const struct td_class_info *info = &td_class_info[class_index];
-    union td_slab_bin_word word = load_bin(slab, class_index);
-    size_t capacity = capacity_of(word);
+    struct bin_view view = view_bin(slab, class_index);
     wanted = min_size(wanted, info->bin_max);
-    if (wanted <= capacity)
+    if (wanted <= view.capacity)
         return false;
-    int64_t room = (int64_t)budget_bytes - (int64_t)((wanted - capacity) * info->object_bytes);
+    int64_t room = (int64_t)budget_bytes - (int64_t)((wanted - view.capacity) * info->object_bytes);
     for (int i = 0; td_load_relaxed(&slab->capacity_bytes) > room; i++) {
         if (i == STEAL_TRIES)
             return false;
         steal_capacity(ops, slab, class_index);
     }
-    if (wanted <= (size_t)(word.bin.end - word.bin.bottom))
+    if (wanted <= region_slots(class_index, view.word.bin.region))
         return set_capacity(ops, slab, class_index, wanted);
     return move_bin(ops, slab, class_index, wanted);
 }
 
-void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t budget_bytes) {
+// Keeps objects in a bin; the middle end takes those that do not fit.
+static void keep_objects(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void **objects,
+                         size_t count) {
+    size_t pushed = ops->push_batch(slab, class_index, objects, count);
+    if (pushed < count)
+        td_middle_return(class_index, objects, count - pushed);
+}
+
+static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t budget_bytes) {
     const struct td_class_info *info = &td_class_info[class_index];
     td_store_relaxed(&slab->refills, slab->refills + 1);
     // A bin that is empty and full in turns holds too little; one that is only ever empty needs no more than its batch.
-    size_t capacity = capacity_of(load_bin(slab, class_index));
+    size_t capacity = view_bin(slab, class_index).capacity;
     bool was_full = td_load_relaxed(&slab->overflowed[class_index]) != 0;
     td_store_relaxed(&slab->overflowed[class_index], 0);
     if (was_full || capacity < 2 * (size_t)info->batch)
         grow_bin(ops, slab, class_index, max_size(2 * capacity, TD_BIN_MIN), budget_bytes);
 
     void *objects[TD_BATCH_MAX + TD_BATCH_SLACK];
-    size_t wanted = max_size(1, min_size(capacity_of(load_bin(slab, class_index)) / 2, info->batch));
+    size_t wanted = max_size(1, min_size(view_bin(slab, class_index).capacity / 2, info->batch));
     size_t count = td_middle_fetch(class_index, objects, wanted);
     if (count == 0)
         return NULL;
-    void *object = objects[--count];
-    size_t pushed = ops->push_batch(slab, class_index, objects, count);
-    if (pushed < count)
-        td_middle_return(class_index, objects, count - pushed);
-    return object;
+    keep_objects(ops, slab, class_index, objects, count - 1);
+    swap_stacks(ops, slab, class_index);
+    return objects[count - 1];
+}
+
+void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t budget_bytes) {
+    struct bin_view view = view_bin(slab, class_index);
+    void *object;
+    if (view.free_count >= td_class_info[class_index].rotation && swap_viewed(ops, slab, class_index, &view) &&
+        ops->pop_batch(slab, class_index, &object, 1) != 0)
+        return object;
+    object = refill(ops, slab, class_index, budget_bytes);
+    td_slab_tick(slab);
+    if (td_likely(object != NULL))
+        return object;
+    return take_objects(ops, slab, class_index, &object, 1) != 0 ? object : NULL;
+}
+
+// Returns what the stack of allocations holds, at most a whole one.
+static void return_allocations(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
+    void *objects[TD_BATCH_MAX];
+    size_t left = view_bin(slab, class_index).alloc_count;
+    while (left > 0) {
+        size_t count = ops->pop_batch(slab, class_index, objects, min_size(left, TD_BATCH_MAX));
+        td_middle_return(class_index, objects, count);
+        if (count == 0)
+            break;
+        left -= count;
+    }
 }
 
 void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer,
                       size_t budget_bytes) {
     const struct td_class_info *info = &td_class_info[class_index];
+    if (swap_stacks(ops, slab, class_index) &&
+        ops->push_batch(slab, class_index, &pointer, 1) != 0)
+        return;
     td_store_relaxed(&slab->flushes, slab->flushes + 1);
-    size_t capacity = capacity_of(load_bin(slab, class_index));
+    size_t capacity = view_bin(slab, class_index).capacity;
     bool was_full = td_load_relaxed(&slab->overflowed[class_index]) != 0;
     td_store_relaxed(&slab->overflowed[class_index], 1);
     bool is_grown = (!was_full || capacity < 2 * (size_t)info->batch) &&
                     grow_bin(ops, slab, class_index, max_size(2 * capacity, TD_BIN_MIN), budget_bytes);
+    // The objects that were not used for longest leave.
     if (!is_grown) {
-        void *objects[TD_BATCH_MAX];
-        size_t count = ops->pop_batch(slab, class_index, objects, min_size((capacity + 1) / 2, info->batch));
-        td_middle_return(class_index, objects, count);
+        return_allocations(ops, slab, class_index);
+        swap_stacks(ops, slab, class_index);
     }
-    if (ops->push_batch(slab, class_index, &pointer, 1) == 0)
-        td_middle_return(class_index, &pointer, 1);
+    keep_objects(ops, slab, class_index, &pointer, 1);
+    td_slab_tick(slab);
 }
 
 static void flush_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     void *objects[TD_BATCH_MAX];
     size_t count;
-    while ((count = ops->pop_batch(slab, class_index, objects, TD_BATCH_MAX)) != 0)
+    while ((count = take_objects(ops, slab, class_index, objects, TD_BATCH_MAX)) != 0)
         td_middle_return(class_index, objects, count);
 }
 
@@ -192,7 +291,7 @@ void td_slab_reset(struct td_slab *slab) {
 
 void td_slab_check_double_free(const struct td_slab *slab, size_t class_index, const void *pointer) {
     // Right even while others use the slab: `pointer` is the caller's, so no slot that is in use may hold it.
-    size_t top = td_load_acquire(&slab->bins[class_index].top);
+    size_t top = td_load_acquire(&slab->bins[class_index].free_top);
     if (td_unlikely(((void *const *)slab)[top] == pointer && top != 0))
         td_fatal_double_free(pointer, td_class_bytes(class_index));
 }
@@ -200,8 +299,8 @@ void td_slab_check_double_free(const struct td_slab *slab, size_t class_index, c
 size_t td_slab_cached_bytes(const struct td_slab *slab) {
     size_t bytes = 0;
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
-        union td_slab_bin_word word = load_bin(slab, i);
-        bytes += (size_t)(word.bin.top - word.bin.bottom) * td_class_info[i].object_bytes;
+        struct bin_view view = view_bin(slab, i);
+        bytes += (view.alloc_count + view.free_count) * td_class_info[i].object_bytes;
     }
     return bytes;
 }
@@ -209,29 +308,31 @@ size_t td_slab_cached_bytes(const struct td_slab *slab) {
 uint64_t td_slab_activity(const struct td_slab *slab) {
     uint64_t mix = td_load_relaxed(&slab->refills) + td_load_relaxed(&slab->flushes);
     for (size_t i = 1; i < TD_CLASS_COUNT; i++)
-        mix = (mix ^ load_bin(slab, i).word) * 0x9e3779b97f4a7c15u;
+        mix = (mix ^ view_bin(slab, i).word.word) * 0x9e3779b97f4a7c15u;
     return mix;
 }
 
 static size_t plain_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
     struct td_slab_bin *bin = &slab->bins[class_index];
-    count = min_size(count, (size_t)(bin->top - bin->bottom));
-    size_t top = bin->top - count;
-    memcpy(objects, td_slab_slots(slab) + top + 1, count * sizeof *objects);
-    td_store_relaxed(&bin->top, (uint16_t)top);
-    return count;
+    void **slots = td_slab_slots(slab);
+    size_t top = bin->alloc_top;
+    size_t taken = 0;
+    while (taken < count && slots[top] != NULL)
+        objects[taken++] = slots[top--];
+    td_store_relaxed(&bin->alloc_top, (uint16_t)top);
+    return taken;
 }
 
 static size_t plain_push_batch(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
     struct td_slab_bin *bin = &slab->bins[class_index];
-    size_t pushed = min_size(count, (size_t)(bin->limit - bin->top));
-    memcpy(td_slab_slots(slab) + bin->top + 1, objects + count - pushed, pushed * sizeof *objects);
-    td_store_relaxed(&bin->top, (uint16_t)(bin->top + pushed));
+    size_t pushed = min_size(count, (size_t)(bin->free_limit - bin->free_top));
+    memcpy(td_slab_slots(slab) + bin->free_top + 1, objects + count - pushed, pushed * sizeof *objects);
+    td_store_relaxed(&bin->free_top, (uint16_t)(bin->free_top + pushed));
     return pushed;
 }
 
 static bool plain_replace_bin(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired) {
-    if (load_bin(slab, class_index).word != expected)
+    if (view_bin(slab, class_index).word.word != expected)
         return false;
     td_store_relaxed((uint64_t *)&slab->bins[class_index], desired);
     return true;

@@ -2,14 +2,11 @@
 #ifndef FRONTENDS_PERCPU_AREA_H_
 #define FRONTENDS_PERCPU_AREA_H_
 
-#include "frontends/percpu/rseq.h"
+#include "frontends/percpu/fast_path.h"
 
 #pragma GCC visibility push(hidden)
 
 enum td_area_mode { TD_AREA_UNKNOWN, TD_AREA_GLIBC, TD_AREA_OWN, TD_AREA_NONE };
-
-// The caller's area. Until `td_area_attach` it is one that no CPU's slab can be found with.
-extern __thread struct td_rseq_area *td_area;
 
 // Finds out how this process can have restartable sequences, and sets `td_percpu.index_offset`. The first call decides.
 enum td_area_mode td_area_init(void);

@@ -159,24 +159,15 @@ static void *alloc_from(struct attachment with, size_t class_index) {
     void *object;
     if (with.ops == &locked_ops && with.ops->pop_batch(with.slab, class_index, &object, 1) != 0)
         return object;
-    object = td_slab_refill(with.ops, with.slab, class_index, TD_SLAB_BUDGET_BYTES);
-    td_slab_tick(with.slab);
-    return object;
+    return td_slab_refill(with.ops, with.slab, class_index, TD_SLAB_BUDGET_BYTES);
 }
 
-static TD_NOINLINE void *alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
+void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
     void *object = alloc_from(attach(), class_index);
     return td_likely(object != NULL) ? object : td_slab_alloc_failed(size, on_failure);
 }
 
-void *td_frontend_alloc(size_t class_index, size_t size, enum td_on_failure on_failure) {
-    void *object = td_rseq_pop(td_area, class_index);
-    if (td_likely(object != NULL))
-        return object;
-    return alloc_slow(class_index, size, on_failure);
-}
-
-static TD_NOINLINE void free_slow(void *pointer, size_t class_index) {
+void td_frontend_free_slow(size_t class_index, void *pointer) {
     struct attachment with = attach();
     if (with.slab == NULL) {
         td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
@@ -186,12 +177,6 @@ static TD_NOINLINE void free_slow(void *pointer, size_t class_index) {
     if (with.ops->push_batch(with.slab, class_index, &pointer, 1) != 0)
         return;
     td_slab_overflow(with.ops, with.slab, class_index, pointer, TD_SLAB_BUDGET_BYTES);
-    td_slab_tick(with.slab);
-}
-
-void td_frontend_free(void *pointer, size_t class_index) {
-    if (td_unlikely(!td_rseq_push(td_area, class_index, pointer)))
-        free_slow(pointer, class_index);
 }
 
 void td_frontend_flush(void) {

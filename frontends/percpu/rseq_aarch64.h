@@ -64,8 +64,8 @@ static inline bool td_rseq_push(struct td_rseq_area *area, size_t class_index, v
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
                  TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]")
                  "add x10, x9, %[class_offset]\n\t"
-                 "ldrh w11, [x10]\n\t"
-                 "ldrh w12, [x10, #2]\n\t"
+                 "ldrh w11, [x10, #2]\n\t"
+                 "ldrh w12, [x10, #4]\n\t"
                  "cmp w11, w12\n\t"
                  "b.hs %l[miss]\n\t"
                  "add x9, x9, x11, lsl #3\n\t"
@@ -74,7 +74,7 @@ static inline bool td_rseq_push(struct td_rseq_area *area, size_t class_index, v
                  "b.eq %l[miss]\n\t"
                  "str %[object], [x9, #8]\n\t"
                  "add w11, w11, #1\n\t"
-                 "strh w11, [x10]\n"
+                 "strh w11, [x10, #2]\n"
                  "2:\n"
                  :
                  : TD_RSEQ_INPUTS, [object] "r"(object)
@@ -86,30 +86,24 @@ miss:
 }
 
 static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, void **objects, size_t count) {
-    uint64_t slab, bin, top, moved, i, object;
+    uint64_t slab, bin, top, moved, object;
     __asm__ volatile(TD_RSEQ_TABLES("2f")
                      TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]", "2f")
                      "add %[bin], %[slab], %[class_offset]\n\t"
-                     "ldrh %w[top], [%[bin]]\n\t"
-                     "ldrh %w[i], [%[bin], #4]\n\t"
-                     "sub %[moved], %[top], %[i]\n\t"
-                     "cmp %[moved], %[count]\n\t"
-                     "csel %[moved], %[moved], %[count], ls\n\t"
-                     "sub %[top], %[top], %[moved]\n\t"
-                     "add %[slab], %[slab], %[top], lsl #3\n\t"
-                     "add %[slab], %[slab], #8\n\t"
-                     "mov %[i], #0\n"
+                     "ldrh %w[top], [%[bin]]\n"
                      "5:\n\t"
-                     "cmp %[i], %[moved]\n\t"
+                     "cmp %[moved], %[count]\n\t"
                      "b.hs 6f\n\t"
-                     "ldr %[object], [%[slab], %[i], lsl #3]\n\t"
-                     "str %[object], [%[objects], %[i], lsl #3]\n\t"
-                     "add %[i], %[i], #1\n\t"
+                     "ldr %[object], [%[slab], %[top], lsl #3]\n\t"
+                     "cbz %[object], 6f\n\t"
+                     "str %[object], [%[objects], %[moved], lsl #3]\n\t"
+                     "sub %[top], %[top], #1\n\t"
+                     "add %[moved], %[moved], #1\n\t"
                      "b 5b\n"
                      "6:\n\t"
                      "strh %w[top], [%[bin]]\n"
                      "2:\n"
-                     : [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top), [moved] "=&r"(moved), [i] "=&r"(i),
+                     : [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top), [moved] "=&r"(moved),
                        [object] "=&r"(object)
                      : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
                      : "memory", "cc");
@@ -122,8 +116,8 @@ static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_
     __asm__ volatile(TD_RSEQ_TABLES("2f")
                      TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]", "2f")
                      "add %[bin], %[slab], %[class_offset]\n\t"
-                     "ldrh %w[top], [%[bin]]\n\t"
-                     "ldrh %w[moved], [%[bin], #2]\n\t"
+                     "ldrh %w[top], [%[bin], #2]\n\t"
+                     "ldrh %w[moved], [%[bin], #4]\n\t"
                      "sub %[moved], %[moved], %[top]\n\t"
                      "cmp %[moved], %[count]\n\t"
                      "csel %[moved], %[moved], %[count], ls\n\t"
@@ -138,7 +132,7 @@ static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_
                      "add %[from], %[from], #1\n\t"
                      "b 5b\n"
                      "6:\n\t"
-                     "strh %w[top], [%[bin]]\n"
+                     "strh %w[top], [%[bin], #2]\n"
                      "2:\n"
                      : [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top), [moved] "=&r"(moved), [from] "=&r"(from),
                        [object] "=&r"(object)

@@ -63,14 +63,14 @@ static inline void *td_rseq_pop(struct td_rseq_area *area, size_t class_index) {
 static inline bool td_rseq_push(struct td_rseq_area *area, size_t class_index, void *object) {
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
                  TD_RSEQ_BEGIN("", "%%rax", "%%eax", "%l[miss]")
-                 "movzwl (%%rax,%[class_index],8), %%ecx\n\t"
-                 "cmpw %%cx, 2(%%rax,%[class_index],8)\n\t"
+                 "movzwl 2(%%rax,%[class_index],8), %%ecx\n\t"
+                 "cmpw %%cx, 4(%%rax,%[class_index],8)\n\t"
                  "jbe %l[miss]\n\t"
                  "cmpq %[object], (%%rax,%%rcx,8)\n\t"
                  "je %l[miss]\n\t"
                  "movq %[object], 8(%%rax,%%rcx,8)\n\t"
                  "incl %%ecx\n\t"
-                 "movw %%cx, (%%rax,%[class_index],8)\n"
+                 "movw %%cx, 2(%%rax,%[class_index],8)\n"
                  "2:\n"
                  :
                  : TD_RSEQ_INPUTS, [object] "r"(object)
@@ -82,34 +82,24 @@ miss:
 }
 
 static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, void **objects, size_t count) {
-    uint64_t slab, top, moved, i, object;
+    uint64_t slab, top, moved, object;
     __asm__ volatile(TD_RSEQ_TABLES("2f")
-                     TD_RSEQ_BEGIN("", "%q[slab]", "%k[slab]", "7f")
-                     "movzwl (%[slab],%[class_index],8), %k[top]\n\t"
-                     "movzwl 4(%[slab],%[class_index],8), %k[i]\n\t"
-                     "movl %k[top], %k[moved]\n\t"
-                     "subl %k[i], %k[moved]\n\t"
-                     "cmpq %[count], %[moved]\n\t"
-                     "cmovaq %[count], %[moved]\n\t"
-                     "subl %k[moved], %k[top]\n\t"
-                     "xorl %k[i], %k[i]\n"
+                     TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]", "2f")
+                     "movzwl (%[slab],%[class_index],8), %k[top]\n"
                      "5:\n\t"
-                     "cmpq %[moved], %[i]\n\t"
+                     "cmpq %[count], %[moved]\n\t"
                      "jae 6f\n\t"
-                     "leaq (%[top],%[i]), %[object]\n\t"
-                     "movq 8(%[slab],%[object],8), %[object]\n\t"
-                     "movq %[object], (%[objects],%[i],8)\n\t"
-                     "incq %[i]\n\t"
+                     "movq (%[slab],%[top],8), %[object]\n\t"
+                     "testq %[object], %[object]\n\t"
+                     "jz 6f\n\t"
+                     "movq %[object], (%[objects],%[moved],8)\n\t"
+                     "decl %k[top]\n\t"
+                     "incq %[moved]\n\t"
                      "jmp 5b\n"
                      "6:\n\t"
                      "movw %w[top], (%[slab],%[class_index],8)\n"
-                     "2:\n\t"
-                     ".pushsection __rseq_failure, \"ax\"\n"
-                     "7:\n\t"
-                     "xorl %k[moved], %k[moved]\n\t"
-                     "jmp 2b\n\t"
-                     ".popsection\n"
-                     : [slab] "=&r"(slab), [top] "=&r"(top), [moved] "=&r"(moved), [i] "=&r"(i), [object] "=&r"(object)
+                     "2:\n"
+                     : [slab] "=&r"(slab), [top] "=&r"(top), [moved] "=&r"(moved), [object] "=&r"(object)
                      : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
                      : "memory", "cc");
     return moved;
@@ -119,9 +109,9 @@ static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_
                                         size_t count) {
     uint64_t slab, top, moved, from, object;
     __asm__ volatile(TD_RSEQ_TABLES("2f")
-                     TD_RSEQ_BEGIN("", "%q[slab]", "%k[slab]", "7f")
-                     "movzwl (%[slab],%[class_index],8), %k[top]\n\t"
-                     "movzwl 2(%[slab],%[class_index],8), %k[moved]\n\t"
+                     TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]", "2f")
+                     "movzwl 2(%[slab],%[class_index],8), %k[top]\n\t"
+                     "movzwl 4(%[slab],%[class_index],8), %k[moved]\n\t"
                      "subl %k[top], %k[moved]\n\t"
                      "cmpq %[count], %[moved]\n\t"
                      "cmovaq %[count], %[moved]\n\t"
@@ -136,13 +126,8 @@ static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_
                      "incq %[from]\n\t"
                      "jmp 5b\n"
                      "6:\n\t"
-                     "movw %w[top], (%[slab],%[class_index],8)\n"
-                     "2:\n\t"
-                     ".pushsection __rseq_failure, \"ax\"\n"
-                     "7:\n\t"
-                     "xorl %k[moved], %k[moved]\n\t"
-                     "jmp 2b\n\t"
-                     ".popsection\n"
+                     "movw %w[top], 2(%[slab],%[class_index],8)\n"
+                     "2:\n"
                      : [slab] "=&r"(slab), [top] "=&r"(top), [moved] "=&r"(moved), [from] "=&r"(from),
                        [object] "=&r"(object)
                      : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)

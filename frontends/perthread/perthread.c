@@ -6,13 +6,14 @@
 #include "base/fatal.h"
 #include "base/lock.h"
 #include "frontends/frontend.h"
+#include "frontends/perthread/fast_path.h"
 #include "frontends/slab.h"
 #include "middle/middle.h"
 
 // Where threads without a slab point: every bin is empty and full. Never written.
 static struct td_slab no_slab;
 
-static __thread struct td_slab *thread_slab = &no_slab;  // owner only
+__thread struct td_slab *td_thread_slab = &no_slab;
 static __thread bool is_exiting;                         // owner only; its slab is given back, it gets no other
 
 static struct td_lock maintenance_lock;
@@ -65,7 +66,7 @@ static void retire_slab(struct td_slab *slab) {
 static void thread_exits(void *slab_of_thread) {
     struct td_slab *slab = slab_of_thread;
     is_exiting = true;
-    thread_slab = &no_slab;
+    td_thread_slab = &no_slab;
     td_slab_reset(slab);
     retire_slab(slab);
 }
@@ -96,8 +97,8 @@ static struct td_slab *take_spare(void) {
 
 // The thread's slab, made if it is the thread's first call. NULL if it is to have none.
 static struct td_slab *attach(void) {
-    if (td_likely(thread_slab != &no_slab))
-        return thread_slab;
+    if (td_likely(td_thread_slab != &no_slab))
+        return td_thread_slab;
     initialise_once();
     if (is_exiting || td_load_relaxed(&is_checked))
         return NULL;
@@ -110,7 +111,7 @@ static struct td_slab *attach(void) {
         link_slab(slab);
         registry_release();
     }
-    thread_slab = slab;
+    td_thread_slab = slab;
     pthread_setspecific(exit_key, slab);  // may allocate, and finds the slab
     return slab;
 }
@@ -123,44 +124,30 @@ static size_t budget_bytes(void) {
                                               : share;
 }
 
-static TD_NOINLINE void *alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
+void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
     struct td_slab *slab = attach();
     void *object;
     if (slab != NULL) {
         object = td_slab_refill(&td_slab_plain_ops, slab, class_index, budget_bytes());
-        td_slab_tick(slab);
     } else {
         object = td_slab_alloc_uncached(class_index, td_load_relaxed(&is_checked));
     }
     return td_likely(object != NULL) ? object : td_slab_alloc_failed(size, on_failure);
 }
 
-void *td_frontend_alloc(size_t class_index, size_t size, enum td_on_failure on_failure) {
-    void *object = td_slab_plain_pop(thread_slab, class_index);
-    if (td_likely(object != NULL))
-        return object;
-    return alloc_slow(class_index, size, on_failure);
-}
-
-static TD_NOINLINE void free_slow(void *pointer, size_t class_index) {
+void td_frontend_free_slow(size_t class_index, void *pointer) {
     struct td_slab *slab = attach();
     if (slab != NULL) {
         td_slab_check_double_free(slab, class_index, pointer);
         td_slab_overflow(&td_slab_plain_ops, slab, class_index, pointer, budget_bytes());
-        td_slab_tick(slab);
     } else {
         td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
     }
 }
 
-void td_frontend_free(void *pointer, size_t class_index) {
-    if (td_unlikely(!td_slab_plain_push(thread_slab, class_index, pointer)))
-        free_slow(pointer, class_index);
-}
-
 void td_frontend_flush(void) {
-    if (thread_slab != &no_slab)
-        td_slab_flush(&td_slab_plain_ops, thread_slab);
+    if (td_thread_slab != &no_slab)
+        td_slab_flush(&td_slab_plain_ops, td_thread_slab);
 }
 
 void td_frontend_drain(void) {
@@ -179,9 +166,9 @@ void td_frontend_maintain(void) {
 
 void td_frontend_set_checked(bool is_on) {
     td_store_relaxed(&is_checked, is_on);
-    if (is_on && thread_slab != &no_slab) {
-        struct td_slab *slab = thread_slab;
-        thread_slab = &no_slab;
+    if (is_on && td_thread_slab != &no_slab) {
+        struct td_slab *slab = td_thread_slab;
+        td_thread_slab = &no_slab;
         pthread_setspecific(exit_key, NULL);
         td_slab_reset(slab);
         retire_slab(slab);
@@ -220,7 +207,7 @@ void td_frontend_fork_child(void) {
     // The other threads are gone; each of their slabs is as its last committed store left it.
     for (struct td_slab *slab = used_slabs, *next; slab != NULL; slab = next) {
         next = slab->next;
-        if (slab != thread_slab) {
+        if (slab != td_thread_slab) {
             td_slab_reset(slab);
             retire_slab(slab);
         }

@@ -1,0 +1,22 @@
+// The per-CPU front end's fast path: see frontends/frontend.h.
+#ifndef FRONTENDS_PERCPU_FAST_PATH_H_
+#define FRONTENDS_PERCPU_FAST_PATH_H_
+
+#include "frontends/percpu/rseq.h"
+
+#pragma GCC visibility push(hidden)
+
+// The caller's rseq area. Until the thread is attached (area.h) it is one that no CPU's slab can be found with.
+extern __thread struct td_rseq_area *td_area;
+
+static inline void *td_frontend_pop(size_t class_index) {
+    return td_rseq_pop(td_area, class_index);
+}
+
+static inline bool td_frontend_push(size_t class_index, void *object) {
+    return td_rseq_push(td_area, class_index, object);
+}
+
+#pragma GCC visibility pop
+
+#endif  // FRONTENDS_PERCPU_FAST_PATH_H_

@@ -1,0 +1,22 @@
+// The per-thread front end's fast path: see frontends/frontend.h.
+#ifndef FRONTENDS_PERTHREAD_FAST_PATH_H_
+#define FRONTENDS_PERTHREAD_FAST_PATH_H_
+
+#include "frontends/slab.h"
+
+#pragma GCC visibility push(hidden)
+
+// The thread's slab, or one that is always empty and full. Owner only.
+extern __thread struct td_slab *td_thread_slab;
+
+static inline void *td_frontend_pop(size_t class_index) {
+    return td_slab_plain_pop(td_thread_slab, class_index);
+}
+
+static inline bool td_frontend_push(size_t class_index, void *object) {
+    return td_slab_plain_push(td_thread_slab, class_index, object);
+}
+
+#pragma GCC visibility pop
+
+#endif  // FRONTENDS_PERTHREAD_FAST_PATH_H_

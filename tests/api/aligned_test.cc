@@ -19,6 +19,10 @@ void *posix_memalign_or_null(size_t alignment, size_t size) {
     return errno == 0 ? object : nullptr;
 }
 
+std::ostream &operator<<(std::ostream &stream, const aligned_function &function) {
+    return stream << function.name;
+}
+
 class aligned : public testing::TestWithParam<aligned_function> {};
 
 TEST_P(aligned, objects_of_every_alignment_and_size) {

@@ -138,6 +138,7 @@ TEST_F(stats, freed_objects_are_cached_and_flushed) {
 TEST_F(stats, counters_count) {
     struct tandem_stats before = get_stats();
     free_all(allocate_many(200, 100000));
+    free(opaque(malloc(size_t{1} << 33)));  // nobody has that much left over
     tandem_flush();
     struct tandem_stats after = get_stats();
     EXPECT_GT(after.refills, before.refills);
@@ -180,34 +181,57 @@ class printed_stats : public testing::TestWithParam<print_function> {
     }
 };
 
+// Digits differ from one call to the next: asking for statistics is counted too.
+void mask_digits(char *text, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        text[i] = text[i] >= '0' && text[i] <= '9' ? '0' : text[i];
+    }
+}
+
 TEST_P(printed_stats, are_cut_as_snprintf_does) {
     static char whole[1 << 20];
     static char part[1 << 20];
-    size_t length = GetParam()(whole, sizeof whole);
-    ASSERT_GT(length, 100u);
-    ASSERT_LT(length, sizeof whole);
-    EXPECT_EQ(strlen(whole), length);
-    EXPECT_EQ(GetParam()(nullptr, 0), length);
-    for (size_t capacity :
-         {size_t{1}, size_t{2}, size_t{17}, size_t{100}, length - 1, length, length + 1, length + 2}) {
+    for (int shift : {-1000000, -300, -10, -1, 0, 1, 2}) {
+        size_t length = GetParam()(whole, sizeof whole);
+        ASSERT_GT(length, 400u);
+        ASSERT_LT(length + 10, sizeof whole);
+        EXPECT_EQ(strlen(whole), length);
+        size_t capacity = shift == -1000000 ? 1 : length + static_cast<size_t>(shift);
         memset(part, '#', sizeof part);
-        EXPECT_EQ(GetParam()(part, capacity), length) << capacity;
-        size_t kept = capacity <= length ? capacity - 1 : length;
-        EXPECT_EQ(memcmp(part, whole, kept), 0) << capacity;
-        EXPECT_EQ(part[kept], '\0') << capacity;
-        EXPECT_EQ(part[kept + 1], '#') << capacity;
+        size_t length_now = GetParam()(part, capacity);
+        ASSERT_TRUE(length_now == length || length_now == length + 1) << "a counter may have got one more digit";
+        if (length_now == length) {
+            size_t kept = capacity <= length ? capacity - 1 : length;
+            mask_digits(part, kept);
+            mask_digits(whole, kept);
+            EXPECT_EQ(memcmp(part, whole, kept), 0) << capacity;
+            EXPECT_EQ(part[kept], '\0') << capacity;
+            EXPECT_EQ(part[kept + 1], '#') << capacity;
+        }
     }
+}
+
+TEST_P(printed_stats, have_a_length_without_a_buffer) {
+    static char whole[1 << 20];
+    size_t least = GetParam()(whole, sizeof whole);
     char untouched = '#';
-    EXPECT_EQ(GetParam()(&untouched, 0), length);
+    EXPECT_GE(GetParam()(&untouched, 0), least);
     EXPECT_EQ(untouched, '#');
+    EXPECT_LE(GetParam()(nullptr, 0), least + 3);
 }
 
 TEST_P(printed_stats, allocate_nothing) {
     static char buffer[1 << 20];
     struct tandem_stats before = get_stats();
-    GetParam()(buffer, sizeof buffer);
+    for (int i = 0; i < 100; i++) {
+        GetParam()(buffer, sizeof buffer);
+    }
     struct tandem_stats after = get_stats();
-    EXPECT_EQ(memcmp(&before, &after, sizeof before), 0);
+    EXPECT_EQ(before.live_bytes, after.live_bytes);
+    EXPECT_EQ(before.cached_bytes, after.cached_bytes);
+    EXPECT_EQ(before.mapped_bytes, after.mapped_bytes);
+    EXPECT_EQ(before.refills, after.refills);
+    EXPECT_EQ(before.system_calls, after.system_calls);
 }
 
 INSTANTIATE_TEST_SUITE_P(text_and_json, printed_stats, testing::Values(tandem_stats_text, tandem_stats_json),
@@ -266,8 +290,9 @@ for key, value in flatten([root], {}).items():
 TEST_F(stats, json_holds_every_field) {
     static char json[1 << 20];
     std::vector<void *> objects = allocate_many(123, 10000);
-    struct tandem_stats expected = get_stats();
+    struct tandem_stats before = get_stats();
     size_t length = tandem_stats_json(json, sizeof json);
+    struct tandem_stats after = get_stats();  // asking is counted too
     free_all(objects);
     ASSERT_LT(length, sizeof json);
 
@@ -278,9 +303,15 @@ TEST_F(stats, json_holds_every_field) {
     for (std::string line; std::getline(lines, line);) {
         found[line.substr(0, line.find('='))] = line.substr(line.find('=') + 1);
     }
-    for (const auto &[name, value] : fields_of(expected)) {
-        EXPECT_EQ(found[name], std::to_string(value)) << name;
+    std::map<std::string, uint64_t> most = fields_of(after);
+    for (const auto &[name, least] : fields_of(before)) {
+        ASSERT_TRUE(found.count(name)) << name << " is missing";
+        uint64_t value = std::stoull(found[name]);
+        EXPECT_TRUE(least <= value && value <= most[name])
+            << name << ": " << least << ' ' << value << ' ' << most[name];
     }
+    EXPECT_EQ(found["live_bytes"], std::to_string(before.live_bytes));
+    EXPECT_EQ(found["mapped_bytes"], std::to_string(before.mapped_bytes));
     EXPECT_EQ(found["version"], TANDEM_VERSION) << json;
     EXPECT_EQ(found["front_end"], tandem_front_end()) << json;
     EXPECT_EQ(found["mode"], tandem_mode()) << json;

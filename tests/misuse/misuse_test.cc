@@ -90,8 +90,7 @@ const wrong_program every_program[] = {
     {"interior_5M_by_4M_and_16", noticed_at_once},
     {"interior_of_an_aligned_object", noticed_when_drained},
     {"free_behind_a_large_object", noticed_at_once},
-    {"free_of_a_segment", noticed_at_once},
-    {"free_of_a_segment_and_64", noticed_at_once},
+    {"free_of_the_next_object", noticed_when_drained},
 
     {"realloc_of_stack", noticed_at_once},
     {"realloc_of_static", noticed_at_once},

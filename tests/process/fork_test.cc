@@ -12,6 +12,7 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
+#include "tests/process/child.h"
 #include "tests/process/variant.h"
 #include "tests/process/workload.h"
 #include "gtest/gtest.h"
@@ -176,7 +177,7 @@ TEST(fork, child_leaves_by_exit) {
     }
 }
 
-// Fork handlers of the program's own that allocate. The first are registered before the program's constructors run.
+// Fork handlers of the program's own that allocate.
 std::atomic<int> handler_calls;
 
 void allocate_in_handler() {
@@ -187,18 +188,50 @@ void allocate_in_handler() {
     handler_calls++;
 }
 
-__attribute__((constructor(101))) void register_early_handlers() {
+void register_handlers() {
     pthread_atfork(allocate_in_handler, allocate_in_handler, allocate_in_handler);
 }
 
-TEST(fork, handlers_allocate) {
-    pthread_atfork(allocate_in_handler, allocate_in_handler, allocate_in_handler);
+// Forks while threads allocate; `handlers_per_fork` calls of handlers are seen in the parent, as many in the child.
+void fork_with_handlers(int handlers_per_fork) {
     busy_threads busy(2);
     handler_calls = 0;
     for (int i = 0; i < fork_count / 20; i++) {
-        ASSERT_TRUE(true_in_child([] { return handler_calls.load() % 4 == 0 && allocate_in_child(); }));
+        ASSERT_TRUE(true_in_child(
+            [handlers_per_fork] { return handler_calls.load() % handlers_per_fork == 0 && allocate_in_child(); }));
     }
-    EXPECT_EQ(handler_calls.load(), fork_count / 20 * 4);
+    EXPECT_EQ(handler_calls.load(), fork_count / 20 * handlers_per_fork);
+}
+
+CHILD_ROLE(handlers_allocate) {
+    register_handlers();
+    fork_with_handlers(2);
+    return testing::Test::HasFailure();
+}
+
+TEST(fork, handlers_allocate) {
+    child::outcome outcome = child::run("handlers_allocate");
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+}
+
+// Handlers that are registered before the program's main, and so perhaps before the allocator's own: POSIX runs them
+// inside of those that are registered later.
+__attribute__((constructor(101))) void register_early_handlers() {
+    if (getenv("TEST_EARLY_FORK_HANDLERS") != nullptr) {
+        register_handlers();
+    }
+}
+
+CHILD_ROLE(early_handlers_allocate) {
+    fork_with_handlers(2);
+    return testing::Test::HasFailure();
+}
+
+TEST(fork, handlers_of_constructors_allocate) {
+    child::settings settings = child::with_environment({"TEST_EARLY_FORK_HANDLERS=1"});
+    settings.seconds = 20;
+    child::outcome outcome = child::run("early_handlers_allocate", settings);
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
 }
 
 TEST(vfork, then_exec) {

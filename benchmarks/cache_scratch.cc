@@ -5,8 +5,8 @@
 // line, each write of one stalls the other. The writes are volatile: a compiler that sinks them out of the loop leaves
 // nothing to measure.
 //
-// What the threads hold at the end stays until all have come there: `objects_sharing_lines` is how many of those
-// objects lie in a cache line with another thread's, which tells the same story without a clock.
+// What the threads hold at the end stays until all have come there: `sharing_percent` says how many of those objects
+// lie in a cache line with another thread's, which tells the same story without a clock.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -20,7 +20,7 @@
 ABSL_FLAG(uint64_t, threads, 4, "threads alive at once");
 ABSL_FLAG(uint64_t, size, 8, "size of an object, bytes, a multiple of 8");
 ABSL_FLAG(uint64_t, objects, 8, "objects dealt to each thread, and held by it at a time");
-ABSL_FLAG(uint64_t, iterations, 400000, "allocations by all threads together");
+ABSL_FLAG(uint64_t, iterations, 400000, "allocations by all threads together, at least threads times objects");
 ABSL_FLAG(uint64_t, writes, 200, "how often each allocated object is written to");
 
 namespace {
@@ -81,45 +81,40 @@ void free_counted(void *object, const workload &shared, uint64_t thread) {
 }
 
 // `held` has the objects dealt to the thread, and in the end those that it allocated last.
-void run_thread(const workload &shared, void **held, uint64_t iterations, uint64_t thread) {
-    for (uint64_t i = 0; i < shared.objects; i++) {
-        bench::object_free(held[i]);
-        held[i] = nullptr;
-    }
-    for (uint64_t done = 0; done < iterations; done += shared.objects) {
-        const uint64_t count = std::min(shared.objects, iterations - done);
+void run_thread(const workload &shared, void **held, uint64_t batches, uint64_t thread) {
+    for (uint64_t batch = 0; batch < batches; batch++) {
         for (uint64_t i = 0; i < shared.objects; i++) {
-            if (held[i] != nullptr) {
+            if (batch == 0) {
+                bench::object_free(held[i]);
+            } else {
                 free_counted(held[i], shared, thread);
             }
         }
         for (uint64_t i = 0; i < shared.objects; i++) {
-            held[i] = i < count ? counting_object(shared.size, first_count(thread)) : nullptr;
+            held[i] = counting_object(shared.size, first_count(thread));
         }
-        for (uint64_t i = 0; i < count; i++) {
+        for (uint64_t i = 0; i < shared.objects; i++) {
             scratch(held[i], shared.size, shared.writes);
         }
-        bench::advance(count);
+        bench::advance(shared.objects);
     }
 }
 
-// How many of the objects that the threads still hold lie in a cache line with an object of another thread.
-uint64_t count_objects_sharing_lines(const std::vector<void *> &held, const workload &shared) {
+// How many in a hundred of the objects that the threads still hold lie in a cache line with one of another thread.
+double sharing_percent(const std::vector<void *> &held, const workload &shared) {
     std::vector<std::pair<uintptr_t, uint64_t>> lines;  // line, thread
     for (uint64_t i = 0; i < held.size(); i++) {
-        if (held[i] != nullptr) {
-            lines.emplace_back(reinterpret_cast<uintptr_t>(held[i]) / cache_line_bytes, i / shared.objects);
-        }
+        lines.emplace_back(reinterpret_cast<uintptr_t>(held[i]) / cache_line_bytes, i / shared.objects);
     }
     std::sort(lines.begin(), lines.end());
-    uint64_t sharing = 0;
+    size_t sharing = 0;
     for (size_t first = 0, end = 0; first < lines.size(); first = end) {
         while (end < lines.size() && lines[end].first == lines[first].first) {
             end++;
         }
         sharing += lines[first].second != lines[end - 1].second ? end - first : 0;
     }
-    return sharing;
+    return 100.0 * static_cast<double>(sharing) / static_cast<double>(lines.size());
 }
 
 }  // namespace
@@ -127,15 +122,16 @@ uint64_t count_objects_sharing_lines(const std::vector<void *> &held, const work
 int main(int argc, char **argv) {
     bench::begin("cache_scratch", argc, argv);
     const uint64_t threads = absl::GetFlag(FLAGS_threads);
-    const uint64_t iterations = absl::GetFlag(FLAGS_iterations);
     const workload shared = {absl::GetFlag(FLAGS_size), absl::GetFlag(FLAGS_objects), absl::GetFlag(FLAGS_writes)};
     bench::require_flag("threads", threads, 1, 100000);
     bench::require_flag("size", shared.size, 8, 1 << 20);
     bench::require_flag("size modulo 8", shared.size % 8, 0, 0);
     bench::require_flag("objects", shared.objects, 1, 1 << 20);
-    bench::require_flag("iterations", iterations, 1, UINT64_MAX);
+    bench::require_flag("iterations", absl::GetFlag(FLAGS_iterations), threads * shared.objects, UINT64_MAX);
     bench::require_flag("writes", shared.writes, 1, UINT32_MAX);
 
+    const uint64_t batches = absl::GetFlag(FLAGS_iterations) / shared.objects;
+    const uint64_t iterations = batches * shared.objects;
     std::vector<void *> held(threads * shared.objects);
     for (uint64_t i = 0; i < shared.objects; i++) {
         for (uint64_t thread = 0; thread < threads; thread++) {
@@ -144,13 +140,11 @@ int main(int argc, char **argv) {
     }
     bench::expect_operations(iterations);
     const double seconds = bench::run_threads(threads, [&](uint64_t thread) {
-        run_thread(shared, &held[thread * shared.objects], bench::share_of(iterations, threads, thread), thread);
+        run_thread(shared, &held[thread * shared.objects], bench::share_of(batches, threads, thread), thread);
     });
-    const uint64_t sharing = count_objects_sharing_lines(held, shared);
+    const double sharing = sharing_percent(held, shared);
     for (uint64_t i = 0; i < held.size(); i++) {
-        if (held[i] != nullptr) {
-            free_counted(held[i], shared, i / shared.objects);
-        }
+        free_counted(held[i], shared, i / shared.objects);
     }
 
     bench::report report;
@@ -160,7 +154,7 @@ int main(int argc, char **argv) {
     report.parameter("iterations", iterations);
     report.parameter("writes", shared.writes);
     report.parameter("seed", absl::GetFlag(FLAGS_seed));
-    report.figure("objects_sharing_lines", static_cast<double>(sharing));
+    report.figure("sharing_percent", sharing);
     report.verified("every word of " + std::to_string(iterations) + " objects counted its " +
                     std::to_string(shared.writes) + " writes");
     report.print(seconds, iterations);

@@ -105,7 +105,7 @@ void add_field(std::string *fields, const char *name, const std::string &value) 
 struct worker {
     pthread_t thread;
     pthread_rwlock_t *gate;
-    pthread_barrier_t *finish;
+    meeting *finish;
     const std::function<void(uint64_t)> *body;
     uint64_t index;
 };
@@ -115,7 +115,7 @@ void *worker_main(void *argument) {
     pthread_rwlock_rdlock(self->gate);
     pthread_rwlock_unlock(self->gate);
     (*self->body)(self->index);
-    pthread_barrier_wait(self->finish);
+    self->finish->wait();
     return nullptr;
 }
 
@@ -170,8 +170,7 @@ void require_flag(const char *flag, uint64_t value, uint64_t low, uint64_t high)
 
 double run_threads(uint64_t threads, const std::function<void(uint64_t)> &body) {
     pthread_rwlock_t gate = PTHREAD_RWLOCK_INITIALIZER;
-    pthread_barrier_t finish;
-    pthread_barrier_init(&finish, nullptr, static_cast<unsigned>(threads));
+    meeting finish(threads);
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, thread_stack_bytes);
@@ -195,9 +194,20 @@ double run_threads(uint64_t threads, const std::function<void(uint64_t)> &body) 
     }
     const double end = now();
     pthread_attr_destroy(&attributes);
-    pthread_barrier_destroy(&finish);
     pthread_rwlock_destroy(&gate);
     return end - start;
+}
+
+meeting::meeting(uint64_t threads) {
+    pthread_barrier_init(&barrier_, nullptr, static_cast<unsigned>(threads));
+}
+
+meeting::~meeting() {
+    pthread_barrier_destroy(&barrier_);
+}
+
+void meeting::wait() {
+    pthread_barrier_wait(&barrier_);
 }
 
 double now() {

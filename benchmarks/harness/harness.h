@@ -10,6 +10,7 @@
 #ifndef BENCHMARKS_HARNESS_HARNESS_H_
 #define BENCHMARKS_HARNESS_HARNESS_H_
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +36,19 @@ void require_flag(const char *flag, uint64_t value, uint64_t low, uint64_t high)
 // Calls body(0) to body(threads - 1), each on a thread of its own. All threads live from before the first call until
 // after the last one. Returns the seconds from the first call until the last thread has exited.
 double run_threads(uint64_t threads, const std::function<void(uint64_t)> &body);
+
+// Where a fixed number of threads meet: none leaves before all have come. For phases that end together.
+class meeting {
+  public:
+    explicit meeting(uint64_t threads);
+    ~meeting();
+    meeting(const meeting &) = delete;
+    meeting &operator=(const meeting &) = delete;
+    void wait();
+
+  private:
+    pthread_barrier_t barrier_;
+};
 
 // Seconds on the monotonic clock.
 double now();

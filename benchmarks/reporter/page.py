@@ -204,7 +204,8 @@ def _sweep(findings: Findings, workload: Workload) -> str:
         tables.append(_points_table(findings, workload, values, f"{title}, {unit}", True))
     for figure in workload.figures:
         values = figures.Table(findings.records, figures.named_figure(figure.name, figure.divide_by))
-        tables.append(_points_table(findings, workload, values, figure.title.capitalize(), False))
+        caption = figure.title.capitalize() + (f", {figure.unit}" if figure.unit else "")
+        tables.append(_points_table(findings, workload, values, caption, False))
     return (
         f"<h2>{escape(workload.title)}</h2><p>{escape(workload.about)}</p>{_verified(findings, workload)}"
         f'<div class="charts">{"".join(drawings)}</div>{"".join(tables)}'
@@ -281,6 +282,8 @@ def _single(findings: Findings, workload: Workload) -> str:
             rows.append(f'<tr class="group"><th colspan="{len(findings.allocators) + 1}">{words}</th></tr>')
         for title, value, with_ratio in measures:
             values = figures.Table(findings.records, value)
+            if not values.medians:
+                continue  # a time of the trough that the quick report does not wait for
             cells = []
             for allocator in findings.allocators:
                 spread = values.spread(workload.name, threads, allocator.key)

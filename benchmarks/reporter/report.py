@@ -25,14 +25,17 @@ import machine  # noqa: E402
 import page  # noqa: E402
 from allocators import Allocator, discover, probe  # noqa: E402
 from runner import Plan, duration_words, run_all  # noqa: E402
-from workloads import REPORT, Workload  # noqa: E402
+from workloads import REPORT, SUITE, Workload  # noqa: E402
 
-QUICK_BUDGET_S = 112  # with the probes and the page, two minutes
+# What `--quick` takes, without the page; no further round starts that would take longer.
+QUICK_BUDGET_S = 115
+SUITE_BUDGET_S = 590
 
 
 def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="report", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less work and fewer thread counts: two minutes in all")
+    parser.add_argument("--suite", action="store_true", help="all workloads, the further ones too; with --quick, ten minutes")
     parser.add_argument("--runs", type=int, help="rounds, of which medians are quoted (quick: as many as fit; else 5)")
     parser.add_argument("--threads", help="thread counts for the workloads that take them: 1,8,64")
     parser.add_argument("--workloads", help="a selection: mstress,mpsc")
@@ -131,7 +134,8 @@ def measure(arguments: argparse.Namespace) -> dict:
     start = time.monotonic()
     root = runfiles_root()
     others = machine.OtherPrograms()
-    workloads = select(arguments.workloads, {workload.name: workload for workload in REPORT}, "workload")
+    offered = SUITE if arguments.suite or arguments.workloads else REPORT
+    workloads = select(arguments.workloads, {workload.name: workload for workload in offered}, "workload")
     usable, left_out = find_allocators(arguments, root)
     if not usable:
         fail("no allocator is left to measure")
@@ -141,12 +145,14 @@ def measure(arguments: argparse.Namespace) -> dict:
         fixed = workload.threads(arguments.quick)
         return fixed if threads is None or fixed == [None] else list(threads)
 
-    budget = QUICK_BUDGET_S - (time.monotonic() - start) if arguments.quick and arguments.runs is None else None
+    budget = SUITE_BUDGET_S if arguments.suite else QUICK_BUDGET_S
+    if not arguments.quick or arguments.runs is not None:
+        budget = None
     plan = Plan(
         binaries={workload.name: os.path.join(root, "benchmarks", workload.name + "_system") for workload in workloads},
         quick=arguments.quick,
         rounds=arguments.runs or (9 if arguments.quick else 5),
-        budget_s=budget,
+        budget_s=None if budget is None else budget - (time.monotonic() - start),
         timeout_s=arguments.timeout or (15 if arguments.quick else 120),
     )
     records, rounds = run_all(workloads, threads_of, usable, plan)
@@ -187,7 +193,7 @@ def draw(measured: dict, json_name: str, path: str) -> page.Findings:
         machine=measured["machine"],
         allocators=[Allocator(**fields) for fields in measured["allocators"]],
         left_out=measured["left_out"],
-        workloads=[workload for workload in REPORT if workload.name in measured["workloads"]],
+        workloads=[workload for workload in SUITE if workload.name in measured["workloads"]],
         records=measured["runs"],
         json_name=json_name,
     )

@@ -1,0 +1,99 @@
+// The workloads themselves: each ends well with a right allocator and says where its malloc came from; each ends with
+// "mismatch" and exit code 1 with a wrong one.
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include <string>
+
+#include "gtest/gtest.h"
+
+namespace {
+
+struct outcome {
+    int exit_code;
+    std::string output;  // stdout and stderr
+};
+
+outcome run(const std::string &command) {
+    outcome found = {-1, ""};
+    FILE *const pipe = popen((command + " 2>&1").c_str(), "r");
+    if (pipe == nullptr) {
+        return found;
+    }
+    char text[4096];
+    size_t length;
+    while ((length = fread(text, 1, sizeof text, pipe)) > 0) {
+        found.output.append(text, length);
+    }
+    const int status = pclose(pipe);
+    found.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+    return found;
+}
+
+struct workload {
+    const char *name;
+    const char *flags;  // little work
+};
+
+const workload workloads[] = {
+    {"burst", "--threads=2 --peak_mib=8 --trough_ms=20"},
+    {"cache_scratch", "--threads=4 --iterations=20000 --writes=10"},
+    {"churn", "--threads=2 --operations=20000 --live_mib=2"},
+    {"fastpath", "--operations=1280 --repetitions=2"},
+    {"large", "--threads=2 --operations=1000 --max_size=131072"},
+    {"latency", "--threads=4 --operations=20000 --live=1000"},
+    {"mpsc", "--threads=4 --operations=20000"},
+    {"mstress", "--threads=4 --operations=20000 --live=1000 --max_size=4096"},
+    {"pipeline", "--threads=2 --operations=20000"},
+    {"server", "--threads=4 --requests=400 --requests_per_thread=50"},
+    {"threads", "--short_threads=40 --idle_threads=10 --objects=1000"},
+};
+
+class Workloads : public testing::TestWithParam<workload> {
+  protected:
+    static std::string command(const std::string &variant) {
+        return std::string("benchmarks/") + GetParam().name + "_" + variant + " " + GetParam().flags;
+    }
+
+    static void expect_success(const std::string &variant) {
+        const outcome found = run(command(variant));
+        EXPECT_EQ(found.exit_code, 0) << found.output;
+        EXPECT_EQ(found.output.find("{\"workload\": \"" + std::string(GetParam().name) + "\""), 0u) << found.output;
+        EXPECT_NE(found.output.find("\"wall_s\": "), std::string::npos) << found.output;
+        EXPECT_EQ(found.output.find("\"operations\": 0,"), std::string::npos) << found.output;
+        EXPECT_EQ(found.output.back(), '\n');
+        EXPECT_EQ(found.output.find('\n'), found.output.size() - 1) << "more than one line: " << found.output;
+    }
+};
+
+TEST_P(Workloads, EndWellWithTheSystemsMalloc) {
+    expect_success("system");
+    EXPECT_NE(run(command("system")).output.find("\"malloc\": \"libc.so"), std::string::npos);
+}
+
+TEST_P(Workloads, EndWellLinkedWithThePerCpuFrontEnd) {
+    expect_success("percpu");
+}
+
+TEST_P(Workloads, EndWellLinkedWithThePerThreadFrontEnd) {
+    expect_success("perthread");
+}
+
+TEST_P(Workloads, NoticeAnObjectWithTwoOwners) {
+    const outcome found = run("LD_PRELOAD=$PWD/benchmarks/libbroken_malloc.so " + command("system"));
+    EXPECT_EQ(found.exit_code, 1) << found.output;
+    EXPECT_NE(found.output.find(std::string(GetParam().name) + ": mismatch: "), std::string::npos) << found.output;
+}
+
+TEST_P(Workloads, RefuseAFlagOutOfRange) {
+    const std::string flag = std::string(GetParam().name) == "fastpath" ? "repetitions" : "threads";
+    const outcome found = run(std::string("benchmarks/") + GetParam().name + "_system --" + flag + "=0");
+    EXPECT_EQ(found.exit_code, 2) << found.output;
+    EXPECT_NE(found.output.find("--" + flag + " is 0, must be between 1 and "), std::string::npos) << found.output;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Workloads, testing::ValuesIn(workloads),
+                         [](const testing::TestParamInfo<workload> &tested) { return std::string(tested.param.name); });
+
+}  // namespace

@@ -29,13 +29,16 @@ void *td_new_aligned_failed(size_t size, size_t alignment);
 // Frees NULL, a large object, or what is no object: then it aborts.
 void td_free_classless(void *pointer);
 
+// Frees an object that the fast path did not take; with the option `check` its size is compared.
+void td_free_sized_slow(size_t class_index, void *pointer, size_t size);
+
 // What the object can hold. Aborts, naming `call`, if `pointer` lies in no object.
 size_t td_usable_bytes(const void *pointer, const char *call);
 
 // Whether the option `check` is on: every object that is freed or grown is looked at.
 bool td_is_checked(void);
 
-// Aborts unless an object of `size` bytes, at some alignment, may be what lies at `pointer`. Debug builds only.
+// Aborts unless an object of `size` bytes, at some alignment, may be what lies at `pointer`.
 void td_check_size(const void *pointer, size_t size);
 
 // An object of a class, as td_frontend_alloc_slow has it.
@@ -63,7 +66,9 @@ static inline void td_free(void *pointer) {
 static inline void td_free_sized(void *pointer, size_t size) {
     if (TD_DEBUG)
         td_check_size(pointer, size);
-    td_free(pointer);
+    size_t class_index = td_page_map_class(pointer);
+    if (td_unlikely(class_index == 0 || !td_frontend_push(class_index, pointer)))
+        td_free_sized_slow(class_index, pointer, size);
 }
 
 #pragma GCC visibility pop

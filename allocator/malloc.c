@@ -55,6 +55,15 @@ void *td_alloc_large(size_t size, size_t alignment, bool *is_zero) {
     return td_large_alloc(size, alignment, is_zero);
 }
 
+TD_NOINLINE void td_free_sized_slow(size_t class_index, void *pointer, size_t size) {
+    if (td_is_checked())
+        td_check_size(pointer, size);
+    if (class_index != 0)
+        td_frontend_free_slow(class_index, pointer);
+    else
+        td_free_classless(pointer);
+}
+
 TD_NOINLINE void td_free_classless(void *pointer) {
     if (pointer == NULL)
         return;
@@ -79,7 +88,6 @@ size_t td_usable_bytes(const void *pointer, const char *call) {
     size_t class_index = td_page_map_class(pointer);
     if (class_index == 0)
         return td_large_usable_bytes(pointer, call);
-    // The pages of a large object are not worth a look; a small one is checked only where it is cheap.
     return td_class_bytes(class_index);
 }
 
@@ -95,7 +103,7 @@ TD_EXPORT void cfree(void *pointer) {
     td_free(pointer);
 }
 
-// C23 7.24.3.4 and 7.24.3.5: the sizes are those of the allocation. Debug builds check that they can be.
+// C23 7.24.3.4 and 7.24.3.5: the sizes are those of the allocation. Debug builds, and the option `check`, compare them.
 TD_EXPORT void free_sized(void *pointer, size_t size) {
     td_free_sized(pointer, size);
 }
@@ -157,8 +165,7 @@ TD_EXPORT void *realloc(void *pointer, size_t size) {
     }
     size_t class_index = td_page_map_class(pointer);
     if (td_likely(class_index != 0)) {
-        if (td_unlikely(td_is_checked()))
-            td_middle_check_object(class_index, pointer, "realloc");
+        td_middle_check_object(class_index, pointer, "realloc");
         return reallocate_small(pointer, class_index, size);
     }
     return reallocate_large(pointer, size);
@@ -225,7 +232,7 @@ TD_EXPORT void *aligned_alloc(size_t alignment, size_t size) {
 
 // memalign(3): an alignment that is no power of two is rounded up to one, as glibc does.
 TD_EXPORT void *memalign(size_t alignment, size_t size) {
-    if (alignment > PTRDIFF_MAX) {
+    if (alignment > (size_t)PTRDIFF_MAX + 1) {
         errno = EINVAL;
         return NULL;
     }

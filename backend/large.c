@@ -62,7 +62,7 @@ void *td_large_alloc(size_t size, size_t alignment, bool *is_zero) {
 }
 
 void td_large_report(const void *pointer, const char *call) {
-    bool is_free_call = strcmp(call, "free") == 0;
+    bool is_free_call = strcmp(call, "malloc_usable_size") != 0;
     struct td_segment_run *run = td_page_map_run(pointer);
     if (run == NULL)
         td_fatal_foreign(call, pointer);

@@ -42,9 +42,14 @@ static inline struct td_page_map_leaf *td_page_map_leaf(const void *pointer) {
     return td_load_relaxed(&td_page_map_root[entry]);
 }
 
-// The size class of the object that holds `pointer`; 0 if it is a large object, or none of Tandem's.
+// The size class of the object that starts at `pointer`; 0 if it is a large object, or none of Tandem's.
 static inline size_t td_page_map_class(const void *pointer) {
-    struct td_page_map_leaf *leaf = td_page_map_leaf(pointer);
+    // Rotated, the low bits that are zero in every object's address lie above the entry: one comparison for both.
+    uintptr_t address = (uintptr_t)pointer;
+    uintptr_t entry = (address >> 4 | address << 60) >> (TD_LEAF_SHIFT - 4);
+    if (td_unlikely(entry >= TD_ROOT_ENTRIES))
+        return 0;
+    struct td_page_map_leaf *leaf = td_load_relaxed(&td_page_map_root[entry]);
     if (td_unlikely(leaf == NULL))
         return 0;
     return td_load_relaxed(&leaf->class_of_page[(uint32_t)(uintptr_t)pointer >> TD_PAGE_SHIFT]);

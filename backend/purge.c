@@ -41,7 +41,7 @@ static size_t purge_run(size_t bytes) {
         return 0;
     struct td_segment_run *run = td_run_take_oldest_dirty();
     if (run != NULL) {
-        size_t wanted = (bytes + TD_SEGMENT_BYTES - 1) >> TD_SEGMENT_SHIFT;
+        size_t wanted = (bytes - 1) / TD_SEGMENT_BYTES + 1;
         td_run_trim(run, wanted, TD_RUN_DIRTY, run->freed_ms);
     }
     td_run_store_leave();

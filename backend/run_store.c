@@ -50,6 +50,9 @@ static struct td_segment_run *spare_run_take(void) {
 static bool add_spare(bool segment_is_missing) {
     size_t bytes = segment_is_missing ? sizeof(struct td_segment) : sizeof(struct td_segment_run);
     void *memory = td_metadata_alloc(bytes, TD_CACHE_LINE);
+    // Where address space is limited, objects of one size may have taken all of it.
+    if (memory == NULL && td_run_store_unmap_one())
+        memory = td_metadata_alloc(bytes, TD_CACHE_LINE);
     if (memory == NULL)
         return false;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
@@ -237,6 +240,30 @@ size_t td_run_store_bytes(enum td_run_state state) {
 
 size_t td_run_store_mapped_bytes(void) {
     return mapped_segments * TD_SEGMENT_BYTES;
+}
+
+bool td_run_store_unmap_one(void) {
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    // Cutting one segment off a longer run takes a descriptor.
+    struct td_segment_run *run = spare_run_count != 0 ? find_fit(TD_RUN_CLEAN, 1, 1) : NULL;
+    if (run == NULL && spare_run_count != 0)
+        run = find_fit(TD_RUN_DIRTY, 1, 1);
+    if (run != NULL) {
+        unlink_free(run);
+        if (run->segments > 1)
+            link_free(split(run, 1));
+        run->state = TD_RUN_HELD;
+        td_page_map_set_run(run->base, 1, NULL);
+        td_store_relaxed(&mapped_segments, mapped_segments - 1);
+    }
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    if (run == NULL)
+        return false;
+    td_os_unmap((void *)run->base, TD_SEGMENT_BYTES);
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    spare_run_put(run);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    return true;
 }
 
 static size_t growth_for(size_t segments) {

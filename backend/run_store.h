@@ -47,6 +47,9 @@ size_t td_run_store_mapped_bytes(void);
 
 // ---- without the lock
 
+// Gives the address space of a free segment back, for those who need some for other things. False if there is none.
+bool td_run_store_unmap_one(void);
+
 // Maps at least `segments` more. False if the system refuses.
 bool td_run_store_grow(size_t segments);
 

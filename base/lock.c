@@ -16,6 +16,7 @@ enum { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_WAITED_FOR = 2 };
 
 static uint64_t contended_count;  // statistic
 
+static __thread bool is_forking;      // owner only; this thread holds every lock
 static __thread unsigned held_ranks;  // owner only; a bit per rank, in debug builds
 
 static void note_acquired(enum td_lock_rank rank) {
@@ -32,7 +33,7 @@ static void note_released(enum td_lock_rank rank) {
 }
 
 void td_lock_check_none_held(const char *what) {
-    if (TD_DEBUG && held_ranks >> TD_RANK_REGISTRY != 0)
+    if (TD_DEBUG && !is_forking && held_ranks >> TD_RANK_REGISTRY != 0)
         td_fatal(what);
 }
 
@@ -52,7 +53,17 @@ static TD_NOINLINE void acquire_slow(struct td_lock *lock) {
     errno = saved_errno;
 }
 
+void td_lock_begin_fork(void) {
+    is_forking = true;
+}
+
+void td_lock_end_fork(void) {
+    is_forking = false;
+}
+
 void td_lock_acquire(struct td_lock *lock, enum td_lock_rank rank) {
+    if (td_unlikely(is_forking))
+        return;
     uint32_t expected = LOCK_FREE;
     // Pairs with the release in `td_lock_release`.
     if (td_unlikely(!td_compare_exchange_acquire(&lock->state, &expected, LOCK_HELD)))
@@ -61,6 +72,8 @@ void td_lock_acquire(struct td_lock *lock, enum td_lock_rank rank) {
 }
 
 bool td_lock_try_acquire(struct td_lock *lock, enum td_lock_rank rank) {
+    if (td_unlikely(is_forking))
+        return true;
     uint32_t expected = LOCK_FREE;
     // Pairs with the release in `td_lock_release`.
     if (!td_compare_exchange_acquire(&lock->state, &expected, LOCK_HELD))
@@ -70,6 +83,8 @@ bool td_lock_try_acquire(struct td_lock *lock, enum td_lock_rank rank) {
 }
 
 void td_lock_release(struct td_lock *lock, enum td_lock_rank rank) {
+    if (td_unlikely(is_forking))
+        return;
     note_released(rank);
     // Pairs with the acquires in `td_lock_acquire`, `td_lock_try_acquire` and `acquire_slow`.
     if (td_unlikely(td_exchange_release(&lock->state, LOCK_FREE) == LOCK_WAITED_FOR)) {

@@ -28,6 +28,11 @@ void td_lock_acquire(struct td_lock *lock, enum td_lock_rank rank);
 bool td_lock_try_acquire(struct td_lock *lock, enum td_lock_rank rank);
 void td_lock_release(struct td_lock *lock, enum td_lock_rank rank);
 
+// Between these calls the calling thread, which holds every lock, may call the functions above once more: they do
+// nothing. So fork handlers that run while Tandem's locks are held may allocate.
+void td_lock_begin_fork(void);
+void td_lock_end_fork(void);
+
 // In debug builds, aborts if the caller holds a lock: before a system call that may block. `what` names the call.
 void td_lock_check_none_held(const char *what);
 

@@ -145,8 +145,9 @@ void td_slab_add_stats(const struct td_slab *slab, struct td_frontend_stats *sta
 // Runs `td_frontend_maintain` if the slab's slow paths were walked often enough since it was last asked.
 void td_slab_tick(struct td_slab *slab);
 
-// Ends an allocation that found no memory.
-void *td_slab_alloc_failed(size_t size, enum td_on_failure on_failure);
+// Ends an allocation that found no memory: empties all caches, whose objects may hold whole spans, tries once more, and
+// then fails as `on_failure` says.
+void *td_slab_alloc_failed(size_t class_index, size_t size, enum td_on_failure on_failure);
 
 #pragma GCC visibility pop
 

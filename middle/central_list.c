@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "backend/backend.h"
+#include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/lock.h"
 #include "base/size_class.h"
@@ -97,7 +98,7 @@ static size_t take_from_span(struct td_span *span, const struct td_class_info *i
             if (taken >= count && info->object_bytes >= TD_CACHE_LINE)
                 break;
         }
-        span->free_bits[word] = bits;
+        td_store_relaxed(&span->free_bits[word], bits);
         if (bits != 0)
             break;
     }
@@ -170,7 +171,7 @@ static struct td_span *return_object(struct central_list *list, size_t class_ind
     uint64_t bit = (uint64_t)1 << (index % 64);
     if (td_unlikely((span->free_bits[index / 64] & bit) != 0))
         td_fatal_double_free(object, info->object_bytes);
-    span->free_bits[index / 64] |= bit;
+    td_store_relaxed(&span->free_bits[index / 64], span->free_bits[index / 64] | bit);
     span->free_objects++;
     list->free_objects++;
     relink_span(list, info, span);
@@ -202,13 +203,10 @@ void td_central_return(size_t class_index, void *const *objects, size_t count) {
 }
 
 void td_central_check_object(size_t class_index, const void *pointer, const char *call) {
-    struct central_list *list = &lists[class_index];
-    list_lock(list);
     struct td_span *span = td_backend_span_of(pointer, call);
     size_t index = index_in_span(span, class_index, pointer, call);
-    bool is_free = (span->free_bits[index / 64] >> (index % 64) & 1) != 0;
-    list_unlock(list);
-    if (is_free)
+    // Without the lock: the bit of an object in use does not change.
+    if ((td_load_relaxed(&span->free_bits[index / 64]) >> (index % 64) & 1) != 0)
         td_fatal_double_free(pointer, td_class_bytes(class_index));
 }
 

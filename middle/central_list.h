@@ -15,7 +15,7 @@ size_t td_central_fetch(size_t class_index, void **objects, size_t count);
 // that is free there already, or that is none.
 void td_central_return(size_t class_index, void *const *objects, size_t count);
 
-// Aborts, naming `call`, unless `pointer` is an object of the class, and not a free one.
+// Aborts, naming `call`, unless `pointer` is an object of the class, and not a free one. Takes no lock.
 void td_central_check_object(size_t class_index, const void *pointer, const char *call);
 
 struct td_central_stats {

@@ -164,7 +164,7 @@ static void *alloc_from(struct attachment with, size_t class_index) {
 
 void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
     void *object = alloc_from(attach(), class_index);
-    return td_likely(object != NULL) ? object : td_slab_alloc_failed(size, on_failure);
+    return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
 }
 
 void td_frontend_free_slow(size_t class_index, void *pointer) {
@@ -277,9 +277,11 @@ void td_frontend_fork_prepare(void) {
         if (locked_slabs[i] != NULL)
             td_lock_acquire(&locked_slabs[i]->lock, TD_RANK_SLAB);
     td_middle_fork_prepare();
+    td_lock_begin_fork();
 }
 
 void td_frontend_fork_parent(void) {
+    td_lock_end_fork();
     td_middle_fork_done();
     for (size_t i = 0; i < LOCKED_SLABS; i++)
         if (locked_slabs[i] != NULL)

@@ -132,7 +132,7 @@ void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure
     } else {
         object = td_slab_alloc_uncached(class_index, td_load_relaxed(&is_checked));
     }
-    return td_likely(object != NULL) ? object : td_slab_alloc_failed(size, on_failure);
+    return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
 }
 
 void td_frontend_free_slow(size_t class_index, void *pointer) {
@@ -194,9 +194,11 @@ void td_frontend_fork_prepare(void) {
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
     registry_acquire();
     td_middle_fork_prepare();
+    td_lock_begin_fork();
 }
 
 void td_frontend_fork_parent(void) {
+    td_lock_end_fork();
     td_middle_fork_done();
     registry_release();
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);

@@ -73,17 +73,6 @@ TD_NOINLINE void td_free_classless(void *pointer) {
     errno = saved_errno;
 }
 
-void td_check_size(const void *pointer, size_t size) {
-    if (pointer == NULL)
-        return;
-    size_t usable = td_usable_bytes(pointer, "free");
-    // An object at a larger alignment may be longer than its size's class, but then its address is a multiple of it.
-    bool is_aligned = ((uintptr_t)pointer & -(uintptr_t)pointer) >= 2 * TD_MIN_OBJECT_BYTES && size < usable;
-    bool is_right = usable > TD_MAX_SMALL_BYTES ? size <= usable : td_class_bytes(td_class_of(size)) == usable;
-    if (size > usable || (!is_right && !is_aligned))
-        td_fatal_wrong_size(pointer, size, usable);
-}
-
 size_t td_usable_bytes(const void *pointer, const char *call) {
     size_t class_index = td_page_map_class(pointer);
     if (class_index == 0)
@@ -204,6 +193,36 @@ void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_fail
     bool is_zero;
     void *object = td_alloc_large(size, alignment, &is_zero);
     return object != NULL || on_failure == TD_RETURN_NULL ? object : td_new_aligned_failed(size, alignment);
+}
+
+// Whether an object of `size` bytes, at some alignment, can have come from the class and lie where it does.
+static bool may_have_size(const void *pointer, size_t class_index, size_t size) {
+    size_t bytes = td_class_bytes(class_index);
+    // realloc leaves an object where it is down to half of its class.
+    if (size <= bytes && size >= bytes / 2)
+        return true;
+    if (size <= TD_MAX_SMALL_BYTES && td_class_of(size) == class_index)
+        return true;
+    for (size_t alignment = 2 * TD_MIN_OBJECT_BYTES; (uintptr_t)pointer % alignment == 0; alignment *= 2) {
+        size_t aligned = aligned_class(size, alignment);
+        if (aligned == class_index)
+            return true;
+        if (aligned == 0)
+            return false;
+    }
+    return false;
+}
+
+void td_check_size(const void *pointer, size_t size) {
+    if (pointer == NULL)
+        return;
+    size_t usable = td_usable_bytes(pointer, "free");
+    size_t class_index = td_page_map_class(pointer);
+    size_t page_rounded = (size + TD_PAGE_BYTES - 1) & ~(TD_PAGE_BYTES - 1);
+    bool is_right = class_index != 0 ? may_have_size(pointer, class_index, size)
+                                     : page_rounded == usable || (size == 0 && usable == TD_PAGE_BYTES);
+    if (!is_right)
+        td_fatal_wrong_size(pointer, size, usable);
 }
 
 static bool is_power_of_two(size_t value) {

@@ -63,13 +63,12 @@ static size_t next_list(size_t list) {
 
 void td_page_heap_relink(struct td_segment *segment) {
     unlink_segment(segment);
-    struct td_segment_run *run = NULL;
-    if (segment->used_pages == 0)
-        run = td_run_from_segment(segment);
-    if (run != NULL)
-        td_run_put(run, segment->dirty_free != 0 ? TD_RUN_DIRTY : TD_RUN_CLEAN, td_os_clock_ms());
-    else
+    if (segment->used_pages != 0) {
         link_segment(segment);
+        return;
+    }
+    enum td_run_state state = segment->dirty_free != 0 ? TD_RUN_DIRTY : TD_RUN_CLEAN;
+    td_run_put(td_run_from_segment(segment), state, td_os_clock_ms());
 }
 
 static struct td_span *take_span_locked(size_t pages, size_t align_pages, bool *was_clean) {

@@ -218,15 +218,13 @@ struct td_segment *td_run_to_segment(struct td_segment_run *run, bool is_clean) 
     spare_segments = segment->run.next != NULL ? td_segment_of_run(segment->run.next) : NULL;
     td_segment_init(segment, run->base, !is_clean);
     segment->run.is_huge = run->is_huge;
+    segment->free_run = run;
     td_page_map_set_run(run->base, 1, &segment->run);
-    spare_run_put(run);
     return segment;
 }
 
 struct td_segment_run *td_run_from_segment(struct td_segment *segment) {
-    if (spare_run_count == 0)
-        return NULL;
-    struct td_segment_run *run = spare_run_take();
+    struct td_segment_run *run = segment->free_run;
     *run = segment->run;
     run->bytes = 0;
     segment->run.next = spare_segments != NULL ? &spare_segments->run : NULL;

@@ -36,8 +36,7 @@ bool td_run_extend(struct td_segment_run *run, size_t segments);
 // Takes the dirty run that was freed longest ago, as held; NULL if there is none.
 struct td_segment_run *td_run_take_oldest_dirty(void);
 
-// Turns a held run of one segment into a segment without spans, or the other way round. The latter returns NULL, and
-// nothing has changed, if there is no descriptor at hand.
+// Turns a held run of one segment into a segment without spans, or the other way round.
 struct td_segment *td_run_to_segment(struct td_segment_run *run, bool is_clean);
 struct td_segment_run *td_run_from_segment(struct td_segment *segment);
 

@@ -54,6 +54,7 @@ struct td_span {
 
 struct td_segment {
     struct td_segment_run run;
+    struct td_segment_run *free_run;  // the descriptor that it will have when it is a free run again
     uint16_t used_pages;    // set bits in `used`
     uint16_t longest_free;  // pages in the longest free run
     uint16_t dirty_free;    // pages that are dirty and not used

@@ -25,8 +25,9 @@ TANDEM = [
 class Allocator:
     key: str
     label: str
-    library: Optional[str]  # to preload; None for glibc's own malloc
+    library: Optional[str]  # to preload; None for glibc's own malloc, and for one that is linked in
     is_tandem: bool = False
+    program: Optional[str] = None  # a fastpath that has this allocator linked in
     environment: Dict[str, str] = field(default_factory=dict)
     version: str = ""
     malloc_from: str = ""  # the library in which the probe found malloc
@@ -41,6 +42,8 @@ class Allocator:
         return environment
 
     def expected_malloc(self) -> str:
+        if self.program:
+            return os.path.basename(self.program)
         return os.path.basename(self.library) if self.library else "libc.so.6"
 
 
@@ -95,9 +98,24 @@ def discover(root: str, extra_peers: List[Tuple[str, str]], peer_environment: Di
     return found
 
 
+def discover_linked(root: str, extra: List[Tuple[str, str]]) -> List[Allocator]:
+    """Allocators that are linked into a fastpath of their own: Tandem's, and those that the caller has built."""
+    found = []
+    for key, label, _path in TANDEM:
+        program = os.path.join(root, "benchmarks", "fastpath_" + key)
+        if os.path.exists(program):
+            found.append(Allocator(key + "-linked", label, None, is_tandem=True, program=os.path.abspath(program)))
+    for name, path in extra:
+        found.append(Allocator(name + "-linked", name, None, program=os.path.abspath(path)))
+    return found
+
+
 def probe(allocator: Allocator, binary: str) -> Optional[str]:
-    """Runs the binary once and looks where its malloc came from. None if it is the right place, else what is wrong."""
+    """Runs mstress once, or the allocator's own fastpath, and looks where its malloc came from. None if that is the
+    right place, else what is wrong."""
     command = [binary, "--threads=1", "--operations=1000", "--live=100"]
+    if allocator.program:
+        command = [allocator.program, "--operations=128", "--repetitions=1"]
     try:
         run = subprocess.run(
             command, env=allocator.run_environment(), capture_output=True, text=True, timeout=30, check=False

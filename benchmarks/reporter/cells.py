@@ -32,8 +32,13 @@ def ratio_class(ratio: Optional[float]) -> str:
     return "ratio bad" if ratio > 1.10 else "ratio"
 
 
+def css_of(allocator: Allocator) -> str:
+    """The class of Tandem's front ends, linked in or preloaded."""
+    return allocator.key.replace("-linked", "")
+
+
 def cell(allocator: Allocator, text: str, ratio: Optional[float], title: str = "") -> str:
-    css = f' class="{allocator.key}-cell"' if allocator.is_tandem else ""
+    css = f' class="{css_of(allocator)}-cell"' if allocator.is_tandem else ""
     ratio_css = ratio_class(ratio) if allocator.is_tandem else "ratio"
     hint = f' title="{escape(title)}"' if title else ""
     separator = " " if text else ""
@@ -43,7 +48,7 @@ def cell(allocator: Allocator, text: str, ratio: Optional[float], title: str = "
 def header_row(first: str, allocators: Sequence[Allocator], last: Sequence[str] = ()) -> str:
     cells = [f'<th scope="col">{escape(first)}</th>']
     for allocator in allocators:
-        css = f' class="{allocator.key}"' if allocator.is_tandem else ""
+        css = f' class="{css_of(allocator)}"' if allocator.is_tandem else ""
         cells.append(f'<th scope="col"{css}>{escape(allocator.label)}</th>')
     cells += [f'<th scope="col">{escape(title)}</th>' for title in last]
     return f"<thead><tr>{''.join(cells)}</tr></thead>"

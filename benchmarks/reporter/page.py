@@ -1,76 +1,28 @@
 """The report's page: one HTML file that needs nothing else."""
 
 import os
-from dataclasses import dataclass
 from html import escape
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence
 
-import charts
+import fastpath
 import figures
-from allocators import Allocator
-from cells import cell, header_row, number, ratio_class, ratio_text, row, table
-from looks import looks_of
+import sections
+from cells import cell, header_row, ratio_class, ratio_text, row, table
+from findings import Findings
 from runner import duration_words
+from sections import METRICS
 from workloads import Workload
-
-
-@dataclass
-class Findings:
-    """All that the page tells."""
-
-    title: str
-    date: str
-    quick: bool
-    rounds: int
-    seconds: float
-    others_share: float  # of the CPUs' time, while the report ran
-    machine: Dict[str, str]
-    allocators: List[Allocator]
-    left_out: List[str]  # allocators that were found and not used, and why
-    workloads: List[Workload]
-    records: List[dict]
-    json_name: str
-
-    def peers(self) -> List[str]:
-        return [allocator.key for allocator in self.allocators if not allocator.is_tandem]
-
-    def tandems(self) -> List[Allocator]:
-        return [allocator for allocator in self.allocators if allocator.is_tandem]
-
-    def sweeps(self) -> List[Workload]:
-        return [workload for workload in self.workloads if workload.sweep]
-
-    def points(self, workload: Workload) -> List[Optional[int]]:
-        """The thread counts that were run."""
-        present = {record["threads"] for record in self.records if record["workload"] == workload.name}
-        return sorted(present, key=lambda threads: threads or 0)
-
-    def errors(self) -> List[str]:
-        labels = {allocator.key: allocator.label for allocator in self.allocators}
-        return [
-            f"{labels[record['allocator']]}, {record['workload']}"
-            + (f", {record['threads']} threads" if record["threads"] else "")
-            + f": {record['error']}"
-            for record in self.records
-            if "error" in record
-        ]
-
-
-METRICS = [
-    ("Time", "seconds", figures.wall_seconds),
-    ("Peak memory", "MiB resident", figures.peak_mib),
-]
 
 
 def write(findings: Findings, path: str) -> None:
     parts = [_head(findings), _header(findings), _alerts(findings), _verdict(findings), _overview(findings)]
     for workload in findings.workloads:
         if workload.name == "fastpath":
-            parts.append(_fastpath(findings, workload))
+            parts.append(fastpath.section(findings, workload))
         elif workload.sweep:
-            parts.append(_sweep(findings, workload))
+            parts.append(sections.sweep(findings, workload))
         else:
-            parts.append(_single(findings, workload))
+            parts.append(sections.single(findings, workload))
     parts += [_method(findings), "</body></html>"]
     with open(path, "w", encoding="utf-8") as file:
         file.write("\n".join(parts) + "\n")
@@ -179,6 +131,8 @@ def _overview(findings: Findings) -> str:
             rows.append(row(escape(workload.title), _mean_cells(findings, [workload], value, everyone)))
         if len(timed) > 1:
             rows.append(row("all, geometric mean", _mean_cells(findings, timed, value, everyone), "mean"))
+        if title == "Time" and figures.kernel_nanoseconds(findings.records):
+            rows.append(row("fastpath, mean of all kernels", _fastpath_cells(findings)))
         parts.append(
             table(title, "against the best of all allocators in each run (“virtual best”)",
                   header_row("workload", findings.allocators), rows)
@@ -193,158 +147,16 @@ def _mean_cells(findings: Findings, workloads: Sequence[Workload], value: Callab
     ]
 
 
-def _sweep(findings: Findings, workload: Workload) -> str:
-    drawings, tables = [], []
-    for title, unit, value in METRICS:
-        values = figures.Table(findings.records, value)
-        drawings.append(
-            f"<figure><figcaption>{escape(workload.title)}: {title.lower()}</figcaption>"
-            f"{_line_chart(findings, workload, values, unit, title)}</figure>"
-        )
-        tables.append(_points_table(findings, workload, values, f"{title}, {unit}", True))
-    for figure in workload.figures:
-        values = figures.Table(findings.records, figures.named_figure(figure.name, figure.divide_by))
-        caption = figure.title.capitalize() + (f", {figure.unit}" if figure.unit else "")
-        tables.append(_points_table(findings, workload, values, caption, False))
-    return (
-        f"<h2>{escape(workload.title)}</h2><p>{escape(workload.about)}</p>{_verified(findings, workload)}"
-        f'<div class="charts">{"".join(drawings)}</div>{"".join(tables)}'
-    )
-
-
-def _verified(findings: Findings, workload: Workload) -> str:
-    for record in findings.records:
-        if record["workload"] == workload.name and "result" in record:
-            return f'<p class="quiet">Checked in every run: {escape(record["result"]["verified"])}.</p>'
-    return ""
-
-
-def _line_chart(findings: Findings, workload: Workload, values: figures.Table, unit: str, title: str) -> str:
-    looks = looks_of([allocator.key for allocator in findings.allocators])
-    lines = []
-    for allocator in findings.allocators:
-        points = []
-        for threads in findings.points(workload):
-            median = values.median(workload.name, threads, allocator.key)
-            if median is not None:
-                low, high = values.spread(workload.name, threads, allocator.key)
-                points.append((threads, median, low, high))
-        if points:
-            lines.append(charts.Line(allocator.label, looks[allocator.key], points))
-    x_label = "producers" if workload.name == "mpsc" else "threads"
-    salt = f"{workload.name}-{title.split()[-1].lower()}"
-    return charts.over_threads(lines, unit, x_label, salt, f"{title} of {workload.title} over {x_label}")
-
-
-def _points_table(findings: Findings, workload: Workload, values: figures.Table, caption: str, ratios: bool) -> str:
-    rows = []
-    for threads in findings.points(workload):
-        cells = []
-        for allocator in findings.allocators:
-            median = values.median(workload.name, threads, allocator.key)
-            spread = values.spread(workload.name, threads, allocator.key)
-            ratio = values.ratio(workload.name, threads, allocator.key, findings.peers()) if ratios else None
-            hint = f"{number(spread[0])} to {number(spread[1])}" if spread else ""
-            cells.append(cell(allocator, number(median), ratio, hint))
-        rows.append(row(f"{threads:,}", cells))
-    if ratios and len(rows) > 1:
-        rows.append(
-            row("geometric mean", [
-                cell(allocator, "", figures.geometric_mean(
-                    values.ratio(workload.name, threads, allocator.key, findings.peers())
-                    for threads in findings.points(workload)
-                ))
-                for allocator in findings.allocators
-            ], "mean")
-        )
-    first = "producers" if workload.name == "mpsc" else "threads"
-    note = "medians, and against the best peer" if ratios else "medians"
-    return table(caption, note, header_row(first, findings.allocators), rows)
-
-
-def _single(findings: Findings, workload: Workload) -> str:
-    """A workload without a scan over threads: one row per measure and thread count."""
-    measures = [
-        ("time, s", figures.wall_seconds, True),
-        ("peak memory, MiB", figures.peak_mib, True),
-        ("memory at the end, MiB", figures.end_mib, True),
-        ("minor page faults", figures.faults, True),
-    ]
-    measures += [
-        (figure.title + (f", {figure.unit}" if figure.unit else ""), figures.named_figure(figure.name, figure.divide_by),
-         figure.smaller_is_better)
-        for figure in workload.figures
-    ]
-    rows = []
-    for threads in findings.points(workload):
-        if threads is not None:
-            words = "1 thread" if threads == 1 else f"{threads:,} threads"
-            rows.append(f'<tr class="group"><th colspan="{len(findings.allocators) + 1}">{words}</th></tr>')
-        for title, value, with_ratio in measures:
-            values = figures.Table(findings.records, value)
-            if not values.medians:
-                continue  # a time of the trough that the quick report does not wait for
-            cells = []
-            for allocator in findings.allocators:
-                spread = values.spread(workload.name, threads, allocator.key)
-                ratio = values.ratio(workload.name, threads, allocator.key, findings.peers()) if with_ratio else None
-                hint = f"{number(spread[0])} to {number(spread[1])}" if spread else ""
-                cells.append(cell(allocator, number(values.median(workload.name, threads, allocator.key)), ratio, hint))
-            rows.append(row(escape(title), cells))
-    body = table("Measures", "medians, and against the best peer", header_row("", findings.allocators), rows)
-    return f"<h2>{escape(workload.title)}</h2><p>{escape(workload.about)}</p>{_verified(findings, workload)}{body}"
-
-
-def _fastpath(findings: Findings, workload: Workload) -> str:
+def _fastpath_cells(findings: Findings) -> List[str]:
+    """Each allocator's mean ratio, over all kernels and sizes, to the best of all allocators there."""
     kernels = figures.kernel_nanoseconds(findings.records)
-    if not kernels:
-        return ""
-    names = list(dict.fromkeys(name for name, _size in kernels))
-    rows = []
-    means: Dict[str, Dict[str, Optional[float]]] = {}
-    for name in names:
-        of_name = {size: by_allocator for (kernel, size), by_allocator in kernels.items() if kernel == name}
-        means[name] = {
-            allocator.key: figures.geometric_mean(
-                by_allocator[allocator.key][1] if allocator.key in by_allocator else None
-                for size, by_allocator in of_name.items()
-                if size == 0 or size <= 1024
-            )
-            for allocator in findings.allocators
-        }
-        if len(of_name) > 1:
-            rows.append(f'<tr class="group"><th colspan="{len(findings.allocators) + 1}">{escape(name)}</th></tr>')
-        for size, by_allocator in of_name.items():
-            first = f"{size:,} bytes" if size else f"{escape(name)}, up to 1,000 bytes"
-            rows.append(row(first, _kernel_cells(findings, by_allocator)))
-    looks = looks_of([allocator.key for allocator in findings.allocators])
-    chart = charts.bars(
-        names,
-        [allocator.label for allocator in findings.allocators],
-        looks,
-        {key: [means[name][key] for name in names] for key in looks},
-        "nanoseconds",
-        "fastpath-bars",
-        "Nanoseconds per operation of each kernel",
-    )
-    body = table("Nanoseconds per operation", "median, (fastest repetition), and the median against the best peer’s",
-                 header_row("", findings.allocators), rows)
-    return (
-        f"<h2>{escape(workload.title)}</h2><p>{escape(workload.about)}</p>{_verified(findings, workload)}"
-        f"<figure><figcaption>fastpath: geometric means of the medians over the sizes up to 1 KiB</figcaption>{chart}</figure>{body}"
-    )
-
-
-def _kernel_cells(findings: Findings, by_allocator: Dict[str, tuple]) -> List[str]:
-    peers = [by_allocator[peer][1] for peer in findings.peers() if peer in by_allocator]
     cells = []
     for allocator in findings.allocators:
-        if allocator.key not in by_allocator:
-            cells.append(cell(allocator, "–", None))
-            continue
-        least, median = by_allocator[allocator.key]
-        text = f'{number(median)} <span class="least">({number(least)})</span>'
-        cells.append(cell(allocator, text, median / min(peers) if peers else None))
+        ratios = []
+        for by_allocator in kernels.values():
+            best = min(by_allocator[each.key][1] for each in findings.allocators if each.key in by_allocator)
+            ratios.append(by_allocator[allocator.key][1] / best if allocator.key in by_allocator else None)
+        cells.append(cell(allocator, "", figures.geometric_mean(ratios)))
     return cells
 
 
@@ -357,12 +169,12 @@ def _method(findings: Findings) -> str:
             f"<td>{escape(allocator.version) or '–'}</td><td>{escape(allocator.malloc_from)}</td>"
             f"<td>{escape(allocator.tandem_words) or '–'}</td>"
         ])
-        for allocator in findings.allocators
+        for allocator in findings.allocators + findings.linked
     )
     return (
         f'<h2>Machine and method</h2><dl class="machine">{machine}</dl>'
         "<p>Every allocator ran the very same program, linked with the C library’s malloc; all but glibc were preloaded "
-        "with <code>LD_PRELOAD</code>. Each run looked up where its <code>malloc</code> came from and said so, and a run "
+        "with <code>LD_PRELOAD</code> (only the second table of fastpath has programs with the allocator linked in). Each run looked up where its <code>malloc</code> came from and said so, and a run "
         "that had it from elsewhere would be listed as failed above. The runs are interleaved: each round runs every "
         "allocator once at every point, neighbours in time, in a new order. The work of a run is fixed by its flags and "
         "is the same for every allocator. Time is from the moment all threads exist until the last one has exited and "

@@ -19,11 +19,13 @@ except ImportError:
         sys.exit("report: matplotlib is missing; on Debian: apt-get install python3-matplotlib")
     os.execv(DISTRIBUTION_PYTHON, [DISTRIBUTION_PYTHON] + sys.argv)
 
+sys.dont_write_bytecode = True  # Bazel's runfiles are links into the source tree
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import machine  # noqa: E402
 import page  # noqa: E402
-from allocators import Allocator, discover, probe  # noqa: E402
+from allocators import Allocator, discover, discover_linked, probe  # noqa: E402
+from findings import Findings  # noqa: E402
 from runner import Plan, duration_words, run_all  # noqa: E402
 from workloads import REPORT, SUITE, Workload  # noqa: E402
 
@@ -44,6 +46,8 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
                         help="a further allocator to preload; may be given more than once")
     parser.add_argument("--peer-env", action="append", default=[], metavar="NAME:VARIABLE=VALUE",
                         help="an environment variable for one allocator; may be given more than once")
+    parser.add_argument("--linked", action="append", default=[], metavar="NAME=PROGRAM",
+                        help="a fastpath of your own build with a further allocator linked in; may be given more than once")
     parser.add_argument("--timeout", type=float, help="seconds after which a run is given up (quick: 15, else 120)")
     parser.add_argument("--out", help="folder for the page and the JSON (tandem-report in the working directory)")
     parser.add_argument("--page-from", metavar="JSON", help="measure nothing: draw the page from an earlier report's JSON")
@@ -103,6 +107,8 @@ def find_allocators(arguments: argparse.Namespace, root: str) -> Tuple[List[Allo
     peers = parse_pairs(arguments.peer, "--peer")
     found = discover(root, peers, peer_environments(arguments.peer_env))
     chosen = select(arguments.allocators, {allocator.key: allocator for allocator in found}, "allocator")
+    if arguments.allocators is None:
+        chosen += discover_linked(root, parse_pairs(arguments.linked, "--linked"))
     usable, left_out = [], []
     for allocator in chosen:
         wrong = probe(allocator, os.path.join(root, "benchmarks", "mstress_system"))
@@ -169,6 +175,7 @@ def measure(arguments: argparse.Namespace) -> dict:
                 "label": allocator.label,
                 "library": os.path.basename(allocator.library) if allocator.library else None,
                 "is_tandem": allocator.is_tandem,
+                "program": os.path.basename(allocator.program) if allocator.program else None,
                 "environment": allocator.environment,
                 "version": allocator.version,
                 "malloc_from": allocator.malloc_from,
@@ -182,8 +189,9 @@ def measure(arguments: argparse.Namespace) -> dict:
     }
 
 
-def draw(measured: dict, json_name: str, path: str) -> page.Findings:
-    findings = page.Findings(
+def draw(measured: dict, json_name: str, path: str) -> Findings:
+    allocators = [Allocator(**fields) for fields in measured["allocators"]]
+    findings = Findings(
         title="Tandem and its peers, measured side by side",
         date=measured["date"],
         quick=measured["quick"],
@@ -191,7 +199,8 @@ def draw(measured: dict, json_name: str, path: str) -> page.Findings:
         seconds=measured["seconds"],
         others_share=measured["others_share"],
         machine=measured["machine"],
-        allocators=[Allocator(**fields) for fields in measured["allocators"]],
+        allocators=[each for each in allocators if each.program is None],
+        linked=[each for each in allocators if each.program is not None],
         left_out=measured["left_out"],
         workloads=[workload for workload in SUITE if workload.name in measured["workloads"]],
         records=measured["runs"],

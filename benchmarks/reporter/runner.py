@@ -103,7 +103,7 @@ def command_of(task: Task, plan: Plan) -> List[str]:
     flags = [f"--{name}={value}" for name, value in task.workload.flags(plan.quick).items()]
     if task.threads is not None:
         flags.append(f"--threads={task.threads}")
-    return [plan.binaries[task.workload.name]] + flags
+    return [task.allocator.program or plan.binaries[task.workload.name]] + flags
 
 
 def run_task(task: Task, plan: Plan) -> dict:
@@ -135,11 +135,12 @@ def run_task(task: Task, plan: Plan) -> dict:
 
 
 def tasks_of_round(workloads: List[Workload], threads_of, allocators: List[Allocator], order: random.Random) -> List[Task]:
-    """All tasks, those of one workload and thread count together, in an order of allocators that is new each time."""
+    """All tasks, those of one workload and thread count together, in an order of allocators that is new each time.
+    Allocators that are linked in have a fastpath only."""
     tasks = []
     for workload in workloads:
         for threads in threads_of(workload):
-            shuffled = list(allocators)
+            shuffled = [each for each in allocators if each.program is None or workload.name == "fastpath"]
             order.shuffle(shuffled)
             tasks += [Task(workload, threads, allocator) for allocator in shuffled]
     return tasks

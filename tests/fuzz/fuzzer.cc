@@ -216,7 +216,7 @@ bool fuzzer::disturb() {
 
 bool fuzzer::step() {
     steps_++;
-    if (random_below(3000) == 0 && !disturb()) {
+    if (random_below(10000) == 0 && !disturb()) {
         return !failure_.empty() ? false : fail("appeared where none could", "impossible size", object());
     }
     bool has_room = objects_.count() < settings_.max_objects && objects_.live_bytes() < settings_.max_live_bytes;

@@ -30,6 +30,7 @@
 
 #include "allocator/allocate.h"
 #include "allocator/malloc.h"
+#include "backend/backend.h"
 #include "backend/large.h"
 #include "backend/page_map.h"
 #include "base/fatal.h"
@@ -50,8 +51,9 @@ void *td_alloc_large(size_t size, size_t alignment, bool *is_zero) {
     void *object = td_large_alloc(size, alignment, is_zero);
     if (td_likely(object != NULL) || size > PTRDIFF_MAX)
         return object;
-    // What the caches hold may make a whole run.
+    // What the caches hold may make a whole run, and so may clean and dirty neighbours.
     td_frontend_drain();
+    td_backend_purge(SIZE_MAX);
     return td_large_alloc(size, alignment, is_zero);
 }
 

@@ -24,6 +24,8 @@ constexpr size_t batch = 128;
 constexpr size_t ring_slots = 4096;
 constexpr size_t aligned_to = 64;
 constexpr size_t realloc_steps = 4;
+constexpr size_t batch_kernel_sizes[] = {8, 16, 32, 64, 128, 512, 2048, 8192, 32768};
+constexpr size_t face_kernel_sizes[] = {16, 64, 128, 1024, 8192};
 
 // How an object comes and goes.
 enum class face { malloc_free, calloc_free, aligned_free, new_sized_delete };
@@ -184,12 +186,12 @@ std::vector<kernel> all_kernels(uint64_t operations, ring *random_ring) {
     for (size_t size = 8; size <= 32768; size *= 2) {
         add("pair", size, run_pair<face::malloc_free>);
     }
-    for (size_t size : {8, 16, 32, 64, 128, 512, 2048, 8192, 32768}) {
+    for (const size_t size : batch_kernel_sizes) {
         add("lifo batch", size, run_lifo);
         add("fifo batch", size, run_fifo);
     }
     kernels.push_back({"random ring", 0, operations, [=] { random_ring->run(); }, {}});
-    for (size_t size : {16, 64, 128, 1024, 8192}) {
+    for (const size_t size : face_kernel_sizes) {
         add("calloc", size, run_pair<face::calloc_free>);
         add("realloc", size, run_realloc);
         add("aligned to 64", size < aligned_to ? aligned_to : size, run_pair<face::aligned_free>);

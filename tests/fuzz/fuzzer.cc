@@ -126,7 +126,8 @@ bool fuzzer::release(size_t index) {
 }
 
 bool fuzzer::reallocate(size_t index) {
-    if (objects_.at(index).made_by != family::c && objects_.at(index).made_by != family::c_aligned) {
+    family made_by = objects_.at(index).made_by;
+    if (made_by != family::c && made_by != family::c_aligned && made_by != family::c_pages) {
         return check_one(index);
     }
     object object = objects_.remove(index);

@@ -58,8 +58,8 @@ const way_to_allocate allocations[] = {
     {"aligned_alloc", family::c_aligned, true, false,
      [](size_t size, size_t alignment) { return aligned_alloc(alignment, size); }},
     {"posix_memalign", family::c_aligned, true, false, posix_memalign_or_null},
-    {"valloc", family::c, false, false, [](size_t size, size_t) { return valloc(size); }},
-    {"pvalloc", family::c, false, false, [](size_t size, size_t) { return pvalloc(size); }},
+    {"valloc", family::c_pages, false, false, [](size_t size, size_t) { return valloc(size); }},
+    {"pvalloc", family::c_pages, false, false, [](size_t size, size_t) { return pvalloc(size); }},
     {"new", family::single_new, false, false, [](size_t size, size_t) { return operator new(size); }},
     {"new nothrow", family::single_new, false, false,
      [](size_t size, size_t) { return operator new(size, std::nothrow); }},
@@ -95,6 +95,11 @@ const way_to_free frees_c_aligned[] = {
      [](const object &object) { free_aligned_sized(object.pointer, object.alignment, object.size); }},
 };
 constexpr size_t frees_c_aligned_of_tandem_only = 1;
+
+// What valloc and pvalloc return has no size that a sized free could name.
+const way_to_free frees_c_pages[] = {
+    {"free", family::c_pages, [](const object &object) { free(object.pointer); }},
+};
 
 const way_to_free frees_single_new[] = {
     {"delete", family::single_new, [](const object &object) { operator delete(object.pointer); }},
@@ -169,6 +174,8 @@ ways_to_free every_way_to_free(family family) {
         return all_of(frees_c, frees_c_of_tandem_only);
     case family::c_aligned:
         return all_of(frees_c_aligned, frees_c_aligned_of_tandem_only);
+    case family::c_pages:
+        return all_of(frees_c_pages);
     case family::single_new:
         return all_of(frees_single_new);
     case family::array_new:

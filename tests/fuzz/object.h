@@ -8,8 +8,7 @@
 namespace fuzz {
 
 // Which functions may free an object.
-enum class family { c, c_aligned, single_new, array_new, aligned_new, aligned_array_new };
-constexpr size_t family_count = 6;
+enum class family { c, c_aligned, c_pages, single_new, array_new, aligned_new, aligned_array_new };
 
 struct object {
     void *pointer = nullptr;

@@ -108,6 +108,7 @@ WRONG_PROGRAM(usable_size_inside_5M_by_4096) {
 void realloc_freed(size_t size, size_t new_size) {
     void *object = misuse::allocate(size);
     misuse::expect("double free of %p (%zu-byte object)", object, malloc_usable_size(object));
+    misuse::expect("realloc of %p, which was not allocated here", object);  // if its memory has left already
     free(opaque(object));
     opaque(realloc(opaque(object), new_size));
 }

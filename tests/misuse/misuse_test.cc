@@ -117,6 +117,7 @@ const wrong_program every_program[] = {
     {"sized_free_48_as_100", noticed_if_checked},
     {"sized_free_100_as_48", noticed_if_checked},
     {"sized_free_48_as_49", noticed_if_checked},
+    {"sized_free_48_as_16", noticed_if_checked},
     {"sized_free_48_as_1M", noticed_if_checked},
     {"sized_free_1M_as_48", noticed_if_checked},
     {"sized_free_5M_as_6M", noticed_if_checked},

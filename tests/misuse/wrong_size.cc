@@ -33,6 +33,9 @@ WRONG_PROGRAM(sized_free_100_as_48) {
 WRONG_PROGRAM(sized_free_48_as_49) {
     free_with(48, 49);
 }
+WRONG_PROGRAM(sized_free_48_as_16) {
+    free_with(48, 16);
+}
 WRONG_PROGRAM(sized_free_48_as_1M) {
     free_with(48, 1 << 20);
 }

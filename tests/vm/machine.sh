@@ -19,17 +19,20 @@ machine_select() {
         emulator=(qemu-system-aarch64 -machine virt -cpu cortex-a72)
         ;;
     esac
-    compiler=$triplet-gcc
-    # Debian's GCC for the machine that it runs on has the short name too, and gcc is what depends on it.
-    if [ "$machine" = "$(uname -m)" ]; then compiler=gcc; fi
+    if [ "$machine" = "$(uname -m)" ]; then cc=gcc cxx=g++; else cc=$triplet-gcc cxx=$triplet-g++; fi
 }
 
+# One Debian package a line.
 machine_packages() {
     case $machine in
-    x86_64) echo qemu-system-x86 seabios ;;
-    aarch64) echo qemu-system-arm ;;
+    x86_64) printf '%s\n' qemu-system-x86 seabios ;;
+    aarch64) printf '%s\n' qemu-system-arm ;;
     esac
-    if [ "$compiler" = gcc ]; then echo gcc; else echo "gcc-${triplet/_/-}"; fi
+    if [ "$machine" = "$(uname -m)" ]; then
+        printf '%s\n' gcc g++
+    else
+        printf '%s\n' "gcc-${triplet/_/-}" "g++-${triplet/_/-}"
+    fi
 }
 
 # --- Debian's packages of other releases and architectures, by an apt whose lists and cache lie in the build folder.
@@ -107,21 +110,26 @@ kernel_unpack() {
 
 # sysroot_unpack SUITE: libc, its headers and the kernel's of that release. Sets `sysroot`.
 sysroot_unpack() {
+    local kernel_headers=linux-libc-dev:$deb_arch/$1
+    # There one package has the headers of all architectures.
+    if [ "$1" = sid ]; then kernel_headers=linux-libc-dev/sid; fi
     sysroot=$folder/sysroot/$1-$machine
-    unpack "$sysroot" "libc6:$deb_arch/$1" "libc6-dev:$deb_arch/$1" "linux-libc-dev:$deb_arch/$1"
+    unpack "$sysroot" "libc6:$deb_arch/$1" "libc6-dev:$deb_arch/$1" "$kernel_headers"
 }
 
 # stress_build OUTPUT: the stress with the percpu front end, linked statically against `sysroot`.
 stress_build() {
-    local output=$1 source sources=()
-    # tandem.c is for programs that may have another malloc; here the functions of tandem.h come with malloc itself.
-    for source in "$root"/{base,backend,middle,frontends,frontends/percpu,allocator,tests/vm}/*.c; do
-        [ -e "$source" ] && [ "$source" != "$root/allocator/tandem.c" ] && sources+=("$source")
-    done
-    "$compiler" -std=gnu11 -O2 -g -Wall -Wextra -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc \
-        -fno-builtin-free -DNDEBUG -static -pthread -nostdinc -isystem "$("$compiler" -print-file-name=include)" \
-        -isystem "$sysroot/usr/include/$triplet" -isystem "$sysroot/usr/include" -B"$sysroot/usr/lib/$triplet" \
-        -L"$sysroot/usr/lib/$triplet" -I"$root" -o "$output" "${sources[@]}"
+    local output=$1 compiler_headers sources options
+    sources=("$root"/{base,backend,middle,frontends,frontends/percpu,allocator,tests/vm}/*.c)
+    options=(-O2 -g -Wall -Wextra -DNDEBUG -I"$root" -I"$root/frontends/percpu" -fno-builtin-malloc
+        -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free)
+    compiler_headers=$("$cc" -print-file-name=include)
+    # operator new refers to a C++ library only weakly: none is linked.
+    "$cxx" -std=gnu++17 -fno-rtti "${options[@]}" -c -o "$output.operator_new.o" "$root/allocator/operator_new.cc" &&
+        "$cc" -std=gnu11 "${options[@]}" -static -pthread -nostdinc -isystem "$compiler_headers" \
+            -isystem "$sysroot/usr/include/$triplet" -isystem "$sysroot/usr/include" \
+            -B"$sysroot/usr/lib/$triplet" -L"$sysroot/usr/lib/$triplet" \
+            -o "$output" "${sources[@]}" "$output.operator_new.o"
 }
 
 # initramfs_make PROGRAM OUTPUT: a file system with nothing in it but the program as /init.

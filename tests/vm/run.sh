@@ -146,7 +146,7 @@ expect_finding() {
 run_self_checks() {
     local log=$folder/self-check.log fault pattern
     prepare legacy || {
-        fail_with "self-checks: the program does not build"
+        fail_with "$machine, self-checks: the program does not build"
         return
     }
     while read -r fault pattern; do
@@ -164,7 +164,10 @@ lose stress: FAILED: lost objects
 corrupt stress: FAILED: damaged object
 hang stress: FAILED: hang
 END
-    prepare v2 || return
+    prepare v2 || {
+        fail_with "$machine, self-checks: the program does not build"
+        return
+    }
     machine_boot "$kernel" "$initramfs" 2 "$log" 120 "" --operations=300000 --sabotage=abi
     expect_finding "$machine, fault \"abi\", which this kernel punishes" "$log" 'FAILED: killed by signal 11'
     machine_boot "$kernel" "$initramfs" 2 "$log" 5 "" --operations=1000000000
@@ -177,8 +180,7 @@ mkdir -p "$folder" || exit 1
 packages=(cpio dpkg apt debian-archive-keyring)
 for name in "${machines[@]}"; do
     machine_select "$name"
-    read -r -a more < <(machine_packages)
-    packages+=("${more[@]}")
+    mapfile -t -O ${#packages[@]} packages < <(machine_packages)
 done
 install_missing "${packages[@]}" || exit 1
 apt_prepare || exit 1

@@ -150,7 +150,7 @@ TEST_P(exhaustion, of_private_writable_memory) {
 INSTANTIATE_TEST_SUITE_P(sizes, exhaustion,
                          testing::Values(std::vector<std::string>{"48", "50", "1500000"},
                                          std::vector<std::string>{"1000", "60", "48"},
-                                         std::vector<std::string>{"30000", "60", "7000000"},
+                                         std::vector<std::string>{"30000", "50", "7000000"},
                                          std::vector<std::string>{"200000", "60", "1000"},
                                          std::vector<std::string>{"1500000", "60", "30000"},
                                          std::vector<std::string>{"7000000", "60", "200000"},

@@ -118,7 +118,8 @@ def find_allocators(arguments: argparse.Namespace, root: str) -> Tuple[List[Allo
             continue
         usable.append(allocator)
         words = f" ({allocator.tandem_words})" if allocator.tandem_words else ""
-        say(f"report: {allocator.label} {allocator.version}: malloc comes from {allocator.malloc_from}{words}")
+        name = f"{allocator.label} {allocator.version}".strip() + (", linked in" if allocator.program else "")
+        say(f"report: {name}: malloc comes from {allocator.malloc_from}{words}")
     return usable, left_out
 
 

@@ -1,8 +1,8 @@
 // glibc's calls that ask the allocator about itself: mallinfo(3), mallopt(3), malloc_info(3), malloc_stats(3),
 // malloc_trim(3).
-#include <stdio.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 
 #include "allocator/extension.h"
 #include "allocator/malloc.h"

@@ -3,7 +3,8 @@
 //   malloc(size)
 //     size up to 64 KiB: td_class_of                     base/size_class.h
 //       td_frontend_pop                                  the fast path, no lock and no atomic instruction:
-//                                                        frontends/percpu/fast_path.h or frontends/perthread/fast_path.h
+//                                                        frontends/percpu/fast_path.h or
+//                                                        frontends/perthread/fast_path.h
 //       td_frontend_alloc_slow                           frontends/percpu/percpu.c or frontends/perthread/perthread.c
 //         td_slab_refill                                 frontends/slab.c
 //           td_middle_fetch                              middle/middle.c
@@ -190,10 +191,9 @@ void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_fail
     if (alignment <= TD_MIN_OBJECT_BYTES)
         return td_alloc(size, on_failure);
     size_t class_index = aligned_class(size, alignment);
-    if (class_index != 0)
-        return td_alloc_class(class_index, size, on_failure);
     bool is_zero;
-    void *object = td_alloc_large(size, alignment, &is_zero);
+    void *object = class_index != 0 ? td_alloc_class(class_index, size, TD_RETURN_NULL)
+                                    : td_alloc_large(size, alignment, &is_zero);
     return object != NULL || on_failure == TD_RETURN_NULL ? object : td_new_aligned_failed(size, alignment);
 }
 

@@ -1,8 +1,8 @@
 // operator new and delete, all forms of C++14 and C++17 ([new.delete]), and the size-returning forms of P0901.
 //
 // Everything of the C++ library is referenced weakly, so that a C program with Tandem needs no C++ library: where there
-// is none, nobody calls what is here. An operator new that finds no memory calls the new_handler until it helps, throws,
-// or is not there; then std::bad_alloc is thrown, or NULL returned by the nothrow forms.
+// is none, nobody calls what is here. An operator new that finds no memory calls the new_handler until it helps,
+// throws, or is not there; then std::bad_alloc is thrown, or NULL returned by the nothrow forms.
 #include <dlfcn.h>
 
 #include <cstddef>

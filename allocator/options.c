@@ -75,10 +75,8 @@ struct option {
 };
 
 static const struct option options[] = {
-    {"stats", apply_stats},
-    {"decay_ms", apply_decay_ms},
-    {"hugepages", apply_hugepages},
-    {"background_thread", apply_background_thread},
+    {"stats", apply_stats},         {"decay_ms", apply_decay_ms},
+    {"hugepages", apply_hugepages}, {"background_thread", apply_background_thread},
     {"check", apply_check},
 };
 

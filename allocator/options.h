@@ -7,8 +7,8 @@
 #pragma GCC visibility push(hidden)
 
 struct td_options {
-    bool prints_stats_at_exit;    // stats=exit
-    bool has_background_thread;   // background_thread=1
+    bool prints_stats_at_exit;   // stats=exit
+    bool has_background_thread;  // background_thread=1
 };
 
 // Immutable after `td_options_apply`.

@@ -15,13 +15,14 @@
 __attribute__((constructor(101))) static void process_begins(void);
 __attribute__((destructor(101))) static void process_ends(void);
 
-static _Noreturn void *maintain_forever(void *unused) {
-    const struct timespec tick = {.tv_nsec = TD_TICK_MS * 1000000};
+static void *maintain_forever(void *unused) {
+    (void)unused;
+    const struct timespec tick = {.tv_nsec = TD_TICK_MS * 1000000L};
     for (;;) {
         nanosleep(&tick, NULL);
         td_frontend_maintain();
     }
-    (void)unused;
+    return NULL;
 }
 
 // No signal of the program may be handled on a thread that the program does not know.

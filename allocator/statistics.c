@@ -18,13 +18,14 @@ struct field {
     size_t offset;
 };
 
-#define FIELD(name) {#name, offsetof(struct tandem_stats, name)}
+#define FIELD(name)                                                                                                    \
+    { #name, offsetof(struct tandem_stats, name) }
 
 static const struct field fields[] = {
-    FIELD(live_bytes),    FIELD(cached_bytes),   FIELD(free_bytes),    FIELD(fresh_bytes),     FIELD(waste_bytes),
-    FIELD(metadata_bytes), FIELD(mapped_bytes),  FIELD(peak_mapped_bytes), FIELD(segments),    FIELD(slabs),
-    FIELD(refills),       FIELD(flushes),        FIELD(transfer_hits), FIELD(transfer_misses), FIELD(central_locks),
-    FIELD(locks_contended), FIELD(system_calls), FIELD(remote_fences), FIELD(purged_bytes),
+    FIELD(live_bytes),      FIELD(cached_bytes), FIELD(free_bytes),        FIELD(fresh_bytes),     FIELD(waste_bytes),
+    FIELD(metadata_bytes),  FIELD(mapped_bytes), FIELD(peak_mapped_bytes), FIELD(segments),        FIELD(slabs),
+    FIELD(refills),         FIELD(flushes),      FIELD(transfer_hits),     FIELD(transfer_misses), FIELD(central_locks),
+    FIELD(locks_contended), FIELD(system_calls), FIELD(remote_fences),     FIELD(purged_bytes),
 };
 
 static uint64_t value_of(const struct tandem_stats *stats, const struct field *field) {

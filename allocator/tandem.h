@@ -46,15 +46,16 @@ struct tandem_sized_pointer {
 };
 struct tandem_sized_pointer tandem_alloc_at_least(size_t size);
 
-// Where every byte that Tandem mapped is. The first six add up to `mapped_bytes` exactly when no other thread allocates.
+// Where every byte that Tandem mapped is. The first six add up to `mapped_bytes` exactly when no other thread
+// allocates.
 struct tandem_stats {
-    uint64_t live_bytes;       // in objects that the program holds, rounded up to their size class
-    uint64_t cached_bytes;     // in objects that front ends and transfer caches hold
-    uint64_t free_bytes;       // free objects and pages that were used before and may be resident
-    uint64_t fresh_bytes;      // pages never touched, or given back to the operating system
-    uint64_t waste_bytes;      // tails of spans too short for an object
-    uint64_t metadata_bytes;   // Tandem's own tables, slabs and descriptors, as mapped
-    uint64_t mapped_bytes;     // the sum
+    uint64_t live_bytes;      // in objects that the program holds, rounded up to their size class
+    uint64_t cached_bytes;    // in objects that front ends and transfer caches hold
+    uint64_t free_bytes;      // free objects and pages that were used before and may be resident
+    uint64_t fresh_bytes;     // pages never touched, or given back to the operating system
+    uint64_t waste_bytes;     // tails of spans too short for an object
+    uint64_t metadata_bytes;  // Tandem's own tables, slabs and descriptors, as mapped
+    uint64_t mapped_bytes;    // the sum
     uint64_t peak_mapped_bytes;
     uint64_t segments;         // segments in use
     uint64_t slabs;            // front-end caches that exist
@@ -72,8 +73,8 @@ struct tandem_stats {
 // Fills `*stats`; all zeros without Tandem.
 void tandem_get_stats(struct tandem_stats *stats);
 
-// Writes the statistics as text or as one JSON object, at most `capacity` bytes with the final NUL, as snprintf(3) does.
-// Returns the length that the whole text has. Allocates nothing.
+// Writes the statistics as text or as one JSON object, at most `capacity` bytes with the final NUL, as snprintf(3)
+// does. Returns the length that the whole text has. Allocates nothing.
 size_t tandem_stats_text(char *buffer, size_t capacity);
 size_t tandem_stats_json(char *buffer, size_t capacity);
 

@@ -22,23 +22,22 @@ size_t td_backend_purge(size_t bytes);
 // How long memory stays with a process that has stopped using it, in ms.
 void td_backend_set_decay_ms(uint64_t decay_ms);
 
-// Bytes in every state. `span_bytes` is what small and large spans hold, `large_bytes` of it or beside it in large
-// objects: used = small_span_bytes + large_bytes.
+// Bytes in every state.
 struct td_backend_stats {
     size_t small_span_bytes;
-    size_t large_bytes;      // in large objects
-    size_t large_tail_bytes; // behind large objects, up to the end of their runs
-    size_t dirty_bytes;      // free, perhaps resident
-    size_t clean_bytes;      // free, not resident
-    size_t mapped_bytes;     // the sum of the above
+    size_t large_bytes;       // in large objects
+    size_t large_tail_bytes;  // behind large objects, up to the end of their runs
+    size_t dirty_bytes;       // free, perhaps resident
+    size_t clean_bytes;       // free, not resident
+    size_t mapped_bytes;      // the sum of the above
     size_t metadata_bytes;
-    size_t segments;         // cut into spans
-    size_t purged_bytes;     // since the start
+    size_t segments;      // cut into spans
+    size_t purged_bytes;  // since the start
     uint64_t system_calls;
 };
 void td_backend_get_stats(struct td_backend_stats *stats);
 
-// Takes and releases every lock of the backend, for fork(2).
+// The former takes every lock of the backend, for fork(2), the latter releases them.
 void td_backend_fork_prepare(void);
 void td_backend_fork_done(void);
 

@@ -131,37 +131,48 @@ static bool resize_run_in_place(struct td_segment_run *run, size_t bytes) {
     bool is_done = segments <= run->segments || td_run_extend(run, segments);
     if (is_done) {
         td_run_trim(run, segments, TD_RUN_DIRTY, now_ms);
-        td_backend_note_used(bytes);
         td_backend_note_unused(run->bytes);
+        td_backend_note_used(bytes);
         run->bytes = bytes;
     }
     td_run_store_leave();
     return is_done;
 }
 
-// Moves the pages of `run` to a longer run. Both are the caller's meanwhile, so the system calls need no lock.
+// Moves one segment's pages. False, and nothing has changed, if the kernel cannot.
+static bool move_segment(char *from, char *to, bool is_first) {
+    int error = td_os_move(from, to, TD_SEGMENT_BYTES);
+    if (error == 0)
+        return true;
+    if (error == -EINVAL && is_first)
+        return false;
+    // A part that the program has locked or protected lies in a mapping of its own, which is not moved as one. By then
+    // the target may be unmapped.
+    error = td_os_map_at(to, TD_SEGMENT_BYTES);
+    if (error != 0 && error != -EEXIST)
+        td_fatal("address space lost in realloc");
+    memcpy(to, from, TD_SEGMENT_BYTES);
+    return true;
+}
+
+// Moves the pages of `run` to a longer run, segment by segment: as pages that were moved are a mapping of their own,
+// only what lies on segments' borders can be moved again. Both runs are the caller's, so the system calls need no lock.
 static void *move_run(struct td_segment_run *run, size_t bytes) {
     bool is_zero;
     struct td_segment_run *target = alloc_run(bytes, TD_SEGMENT_BYTES, &is_zero);
     if (target == NULL)
         return NULL;
-    void *from = (void *)run->base;
-    void *to = (void *)target->base;
-    if (td_os_move(from, to, run->bytes) != 0) {
-        td_large_free(to, "realloc");
-        return NULL;
-    }
-    // The address range is nobody's now: take it again before others do.
-    size_t range_bytes = run->segments * TD_SEGMENT_BYTES;
-    bool is_mapped = td_os_map_at(from, range_bytes) == 0;
-    if (td_run_store_hugepages() != TD_HUGEPAGES_ALWAYS)
-        td_os_advise_hugepages(from, range_bytes, false);
+    char *from = (char *)run->base;
+    char *to = (char *)target->base;
+    for (size_t offset = 0; offset < run->bytes; offset += TD_SEGMENT_BYTES)
+        if (!move_segment(from + offset, to + offset, offset == 0)) {
+            td_large_free(to, "realloc");
+            return NULL;
+        }
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     td_backend_note_unused(run->bytes);
     target->is_huge = run->is_huge;
-    run->is_huge = false;
-    if (is_mapped)
-        td_run_put(run, TD_RUN_CLEAN, 0);
+    td_run_put(run, TD_RUN_DIRTY, 0);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     return to;
 }

@@ -10,6 +10,10 @@
 #include "base/atomic.h"
 #include "base/lock.h"
 
+#if !defined(MREMAP_DONTUNMAP)
+#define MREMAP_DONTUNMAP 4
+#endif
+
 static uint64_t call_count;  // statistic
 
 static void count_call(void) {
@@ -55,8 +59,14 @@ void *td_os_map(size_t bytes, size_t alignment) {
 
 int td_os_map_at(void *address, size_t bytes) {
     int saved_errno = errno;
-    int result = map(address, bytes, MAP_FIXED) == NULL ? -errno : 0;
+    void *memory = map(address, bytes, MAP_FIXED_NOREPLACE);
+    int result = memory == NULL ? -errno : 0;
     errno = saved_errno;
+    // Kernels before 4.17 take the flag for a hint.
+    if (memory != NULL && memory != address) {
+        td_os_unmap(memory, bytes);
+        return -EEXIST;
+    }
     return result;
 }
 
@@ -68,14 +78,9 @@ void td_os_unmap(void *address, size_t bytes) {
 }
 
 int td_os_purge(void *address, size_t bytes) {
-    size_t page = td_os_page_bytes();
-    uintptr_t begin = ((uintptr_t)address + page - 1) & ~(page - 1);
-    uintptr_t end = ((uintptr_t)address + bytes) & ~(page - 1);
-    if (begin >= end)
-        return -EINVAL;
     int saved_errno = errno;
     count_call();
-    int result = madvise((void *)begin, end - begin, MADV_DONTNEED) != 0 ? -errno : 0;
+    int result = madvise(address, bytes, MADV_DONTNEED) != 0 ? -errno : 0;
     errno = saved_errno;
     return result;
 }
@@ -83,7 +88,8 @@ int td_os_purge(void *address, size_t bytes) {
 int td_os_move(void *from, void *to, size_t bytes) {
     int saved_errno = errno;
     count_call();
-    int result = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED ? -errno : 0;
+    int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+    int result = mremap(from, bytes, bytes, flags, to) == MAP_FAILED ? -errno : 0;
     errno = saved_errno;
     return result;
 }

@@ -14,14 +14,15 @@ size_t td_os_page_bytes(void);
 
 // Zeroed memory of `bytes`, at a multiple of `alignment` (a power of two); NULL if there is none.
 void *td_os_map(size_t bytes, size_t alignment);
-// Replaces what is mapped at `address` by zeroed memory.
+// Maps zeroed memory at `address`, where nothing may be mapped; -EEXIST if something is.
 int td_os_map_at(void *address, size_t bytes);
 void td_os_unmap(void *address, size_t bytes);
 
-// Gives the pages that lie wholly within the range back; they read as zeros afterwards. Fails on locked memory.
+// Gives the range back; it reads as zeros afterwards. Fails on locked memory.
 int td_os_purge(void *address, size_t bytes);
 
-// Moves the pages of `from` to `to`, which must be mapped, without copying; `from` is unmapped afterwards.
+// Moves the pages of `from` to `to`, which must be mapped, without copying; `from` reads as zeros afterwards. -EINVAL,
+// and nothing has changed, before Linux 5.7. After another error `to` may be unmapped (mremap(2), MREMAP_FIXED).
 int td_os_move(void *from, void *to, size_t bytes);
 
 // Asks for, or declines, transparent hugepages. Advice: failure does not matter.

@@ -8,8 +8,8 @@
 #include "base/fatal.h"
 
 // Segments by the length of their longest free run, 0 to TD_SEGMENT_PAGES.
-static struct td_segment_run *lists[TD_SEGMENT_PAGES + 1];       // guarded by td_backend_lock
-static uint64_t nonempty[(TD_SEGMENT_PAGES + 1 + 63) / 64];      // guarded by td_backend_lock; a bit per list
+static struct td_segment_run *lists[TD_SEGMENT_PAGES + 1];   // guarded by td_backend_lock
+static uint64_t nonempty[(TD_SEGMENT_PAGES + 1 + 63) / 64];  // guarded by td_backend_lock; a bit per list
 
 size_t td_backend_used_bytes;
 size_t td_backend_used_peak_bytes;
@@ -153,8 +153,8 @@ bool td_page_heap_resize(struct td_span *span, size_t pages) {
     size_t old_pages = span->pages;
     bool is_done = td_segment_resize_span(segment, span, pages);
     if (is_done) {
-        td_backend_note_used(pages * TD_PAGE_BYTES);
         td_backend_note_unused(old_pages * TD_PAGE_BYTES);
+        td_backend_note_used(pages * TD_PAGE_BYTES);
         td_page_heap_relink(segment);
     }
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);

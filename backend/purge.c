@@ -13,9 +13,9 @@
 #define HUGE_USED_MAX (TD_SEGMENT_PAGES / 4)
 
 static uint64_t decay_ms = TD_DECAY_MS_DEFAULT;  // atomic, any thread
-static uint64_t window_start_ms;     // guarded by td_backend_lock
-static size_t window_previous_peak;  // guarded by td_backend_lock; bytes used at most in the window before
-static size_t purged_bytes;          // statistic
+static uint64_t window_start_ms;                 // guarded by td_backend_lock
+static size_t window_previous_peak;              // guarded by td_backend_lock; bytes used at most in the window before
+static size_t purged_bytes;                      // statistic
 
 void td_backend_set_decay_ms(uint64_t ms) {
     td_store_relaxed(&decay_ms, ms);
@@ -56,14 +56,21 @@ static size_t purge_run(size_t bytes) {
     return is_clean ? run_bytes : 0;
 }
 
-// Takes the next range of the segment's free dirty pages.
+// Takes the next range of the segment's free dirty pages that is made of whole OS pages, from `*page` on.
 static bool hold_range(struct td_segment *segment, size_t *page, size_t *pages) {
-    bool is_found = td_segment_next_dirty_range(segment, page, pages);
-    if (is_found) {
-        td_segment_hold_pages(segment, *page, *pages);
-        td_page_heap_relink(segment);
+    size_t os_page = td_os_page_bytes();
+    size_t granule = os_page > TD_PAGE_BYTES ? os_page / TD_PAGE_BYTES : 1;
+    while (td_segment_next_dirty_range(segment, page, pages)) {
+        size_t end = (*page + *pages) & ~(granule - 1);
+        *page = (*page + granule - 1) & ~(granule - 1);
+        if (*page < end) {
+            *pages = end - *page;
+            td_segment_hold_pages(segment, *page, *pages);
+            td_page_heap_relink(segment);
+            return true;
+        }
     }
-    return is_found;
+    return false;
 }
 
 // Gives all free dirty pages of one segment back. Returns the bytes, 0 if there is no such segment or it failed.
@@ -79,7 +86,7 @@ static size_t purge_segment(void) {
         td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
         td_segment_release_pages(segment, page, pages, is_clean);
         total += is_clean ? pages * TD_PAGE_BYTES : 0;
-        bool is_last = segment->used_pages == 0 || !is_clean;
+        bool is_last = segment->used_pages == 0;
         td_page_heap_relink(segment);
         if (is_last)
             break;

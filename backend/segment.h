@@ -27,12 +27,12 @@ enum td_run_state { TD_RUN_CLEAN, TD_RUN_DIRTY, TD_RUN_HELD, TD_RUN_LARGE, TD_RU
 struct td_segment_run {
     struct td_segment_run *next;  // the list of free runs, or of segments, that it is in
     struct td_segment_run *prev;
-    uintptr_t base;      // its first byte
-    size_t segments;     // its length
-    size_t bytes;        // of the large object, whole pages; after its end the size that it had
-    uint64_t freed_ms;   // when it last became dirty
-    uint8_t state;       // enum td_run_state
-    bool is_huge;        // was given to the kernel as a place for hugepages
+    uintptr_t base;     // its first byte
+    size_t segments;    // its length
+    size_t bytes;       // of the large object, whole pages; after its end the size that it had
+    uint64_t freed_ms;  // when it last became dirty
+    uint8_t state;      // enum td_run_state
+    bool is_huge;       // was given to the kernel as a place for hugepages
 };
 
 enum td_span_state { TD_SPAN_FREE, TD_SPAN_SMALL, TD_SPAN_LARGE };
@@ -40,10 +40,10 @@ enum td_span_state { TD_SPAN_FREE, TD_SPAN_SMALL, TD_SPAN_LARGE };
 // A run of pages: the objects of one class, or one large object. Lies at its first page's index in `td_segment.spans`.
 // The backend owns what is above the line, the central free list of the class (under its lock) what is below.
 struct td_span {
-    uintptr_t start;        // its first byte
+    uintptr_t start;  // its first byte
     uint16_t pages;
-    uint8_t class_index;    // 0: a large object; kept when the span is free, to name a double free
-    uint8_t state;          // enum td_span_state
+    uint8_t class_index;  // 0: a large object; kept when the span is free, to name a double free
+    uint8_t state;        // enum td_span_state
     // -----
     uint16_t free_objects;  // set bits in `free_bits`
     uint16_t bucket;        // the list of the central free list that it is in
@@ -54,12 +54,12 @@ struct td_span {
 
 struct td_segment {
     struct td_segment_run run;
-    struct td_segment_run *free_run;  // the descriptor that it will have when it is a free run again
-    uint16_t used_pages;    // set bits in `used`
-    uint16_t longest_free;  // pages in the longest free run
-    uint16_t dirty_free;    // pages that are dirty and not used
-    uint64_t used[TD_SEGMENT_WORDS];   // a bit per page
-    uint64_t dirty[TD_SEGMENT_WORDS];  // a bit per page, set: was handed out since it was last clean
+    struct td_segment_run *free_run;       // the descriptor that it will have when it is a free run again
+    uint16_t used_pages;                   // set bits in `used`
+    uint16_t longest_free;                 // pages in the longest free run
+    uint16_t dirty_free;                   // pages that are dirty and not used
+    uint64_t used[TD_SEGMENT_WORDS];       // a bit per page
+    uint64_t dirty[TD_SEGMENT_WORDS];      // a bit per page, set: was handed out since it was last clean
     uint8_t first_page[TD_SEGMENT_PAGES];  // of the span that a page belongs to
     struct td_span spans[TD_SEGMENT_PAGES];
     uint64_t free_bits[TD_SEGMENT_PAGES][TD_PAGE_BITMAP_WORDS];

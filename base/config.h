@@ -51,7 +51,7 @@
 #define TD_BATCH_SLACK 3
 
 // The bounds of one of a bin's two stacks, in objects and in bytes of objects.
-#define TD_BIN_MAX (TD_TINY ? 2 : 256)
+#define TD_BIN_MAX (TD_TINY ? 2 : 192)
 #define TD_BIN_MIN (TD_TINY ? 1 : 4)
 #define TD_BIN_BYTES ((size_t)64 << 10)
 // Stacks that hold less than this when they change roles get more from the middle end: changing costs as much as some
@@ -59,9 +59,9 @@
 #define TD_ROTATION_BYTES ((size_t)8 << 10)
 #define TD_ROTATION_MAX (TD_TINY ? 1 : 64)
 
-// Address space of a slab: headers, then slots. A slot's index has 16 bits.
+// Address space of a slab: headers, then slots. It has room for all bins at their largest.
 #define TD_SLAB_BYTES ((size_t)128 << 10)
-// What all bins of one slab may hold, in bytes of objects.
+// What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
 #define TD_SLAB_BUDGET_BYTES ((size_t)1 << 20)
 // What the slabs of all threads may hold together, as long as each is left `TD_SLAB_BUDGET_MIN_BYTES`.
 #define TD_THREADS_BUDGET_BYTES ((size_t)32 << 20)
@@ -83,7 +83,6 @@
 #define TD_HUGE_HEAP_BYTES ((size_t)64 << 20)
 
 _Static_assert(TD_SEGMENT_PAGES == 256, "a page's index within its segment is a byte");
-_Static_assert(TD_SLAB_BYTES / sizeof(void *) <= UINT16_MAX + 1, "a slot's index within its slab has 16 bits");
 _Static_assert(TD_MAX_SPAN_BYTES % TD_PAGE_BYTES == 0, "spans are whole pages");
 _Static_assert(TD_BIN_MAX >= TD_BATCH_MAX, "a bin takes a whole batch");
 _Static_assert(sizeof(void *) == 8, "64-bit only");

@@ -10,7 +10,7 @@
 #pragma GCC visibility push(hidden)
 
 enum td_lock_rank {
-    TD_RANK_MAINTENANCE,  // one thread at a time drains and purges; only ever tried, never waited for, except by fork
+    TD_RANK_MAINTENANCE,  // one thread at a time drains and purges; may be held across system calls
     TD_RANK_REGISTRY,     // the list of slabs
     TD_RANK_SLAB,         // a slab of the locked mode
     TD_RANK_TRANSFER,     // a class's transfer cache

@@ -18,15 +18,15 @@
 
 // What the layers need to know of a class. Immutable after init.
 struct td_class_info {
-    uint64_t reciprocal;   // ceil(2^42 / size): index = (offset * reciprocal) >> 42
+    uint64_t reciprocal;  // ceil(2^42 / size): index = (offset * reciprocal) >> 42
     uint32_t object_bytes;
     uint16_t span_pages;
     uint16_t span_objects;
-    uint16_t align_pages;  // a span's first page is a multiple of it: 16 KiB and more are naturally aligned
-    uint16_t batch;        // objects that move at once
-    uint16_t rotation;     // objects that are enough for a bin's stacks to change roles
-    uint16_t bin_max;      // objects that each stack of a bin may hold
-    uint16_t transfer_max; // batches that the transfer cache may hold
+    uint16_t align_pages;   // a span's first page is a multiple of it: 16 KiB and more are naturally aligned
+    uint16_t batch;         // objects that move at once
+    uint16_t rotation;      // objects that are enough for a bin's stacks to change roles
+    uint16_t bin_max;       // objects that each stack of a bin may hold
+    uint16_t transfer_max;  // batches that the transfer cache may hold
 };
 
 extern const uint8_t td_class_table[TD_TABLE_BYTES / 16 + 1];

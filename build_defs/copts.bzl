@@ -15,6 +15,8 @@ _ALLOCATOR = [
     "-O2",
     # malloc and free are fetched in as few blocks as they fit in: 0.4 ns of a pair.
     "-falign-functions=64",
+    # std::bad_alloc is thrown through malloc's slow paths.
+    "-funwind-tables",
     "-fomit-frame-pointer",
     "-fno-stack-protector",
     "-fno-plt",

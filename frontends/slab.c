@@ -3,13 +3,17 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/fatal.h"
 #include "middle/middle.h"
 
 // How many slots each stack of a bin has, more as it grows; by `region`.
 enum region { REGION_NONE, REGION_FIRST, REGION_SECOND, REGION_WHOLE };
 #define FIRST_REGION_SLOTS 8
 #define SECOND_REGION_SLOTS 32
+// What a bin that is given longer stacks may hold.
+#define MOVE_MAX ((size_t)2 * SECOND_REGION_SLOTS)
+
+// The first word behind the bins and the figures.
+#define FIRST_SLOT ((sizeof(struct td_slab) + sizeof(void *) - 1) / sizeof(void *))
 
 // Bins that are asked to give up capacity before a bin that wants to grow is refused.
 #define STEAL_TRIES 8
@@ -40,7 +44,9 @@ static size_t region_slots(size_t class_index, enum region region) {
 }
 
 static enum region region_for(size_t capacity) {
-    return capacity <= FIRST_REGION_SLOTS ? REGION_FIRST : capacity <= SECOND_REGION_SLOTS ? REGION_SECOND : REGION_WHOLE;
+    return capacity <= FIRST_REGION_SLOTS    ? REGION_FIRST
+           : capacity <= SECOND_REGION_SLOTS ? REGION_SECOND
+                                             : REGION_WHOLE;
 }
 
 // A bin's word, and what follows from it.
@@ -48,9 +54,9 @@ struct bin_view {
     union td_slab_bin_word word;
     size_t alloc_bottom;  // the NULL below the stack of allocations
     size_t free_bottom;
-    size_t alloc_count;   // objects
+    size_t alloc_count;  // objects
     size_t free_count;
-    size_t capacity;      // of the stack of frees, in objects
+    size_t capacity;  // of the stack of frees, in objects
 };
 
 static struct bin_view view_bin(const struct td_slab *slab, size_t class_index) {
@@ -72,7 +78,7 @@ static struct bin_view view_bin(const struct td_slab *slab, size_t class_index) 
 struct td_slab *td_slab_new(void) {
     struct td_slab *slab = td_middle_alloc_metadata(TD_SLAB_BYTES);
     if (slab != NULL)
-        slab->words_used = (sizeof *slab + sizeof(void *) - 1) / sizeof(void *);
+        slab->words_used = FIRST_SLOT;
     return slab;
 }
 
@@ -97,7 +103,8 @@ static bool set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, si
     return false;
 }
 
-// Lets the stacks change roles if that of allocations is empty, that of frees is not, and nobody was there since `view`.
+// Lets the stacks change roles if that of allocations is empty, that of frees is not, and nobody was there since
+// `view`.
 static bool swap_viewed(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index,
                         const struct bin_view *view) {
     if (view->alloc_count != 0 || view->free_count == 0)
@@ -139,16 +146,16 @@ static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
     uint32_t first = take_words(slab, 2 * ((uint32_t)slots + 1));
     if (first == 0)
         return false;
-    void *objects[2 * SECOND_REGION_SLOTS];
-    size_t count = take_objects(ops, slab, class_index, objects, 2 * SECOND_REGION_SLOTS);
+    void *objects[MOVE_MAX];
+    size_t count = take_objects(ops, slab, class_index, objects, MOVE_MAX);
     struct bin_view old = view_bin(slab, class_index);
     union td_slab_bin_word new = {.bin = {.alloc_top = (uint16_t)(first + slots + 1),
                                           .free_top = (uint16_t)first,
                                           .free_limit = (uint16_t)(first + capacity),
                                           .bottom = first & 0x3fff,
                                           .region = region}};
-    bool is_moved = old.alloc_count == 0 && old.free_count == 0 &&
-                    ops->replace_bin(slab, class_index, old.word.word, new.word);
+    bool is_moved =
+        old.alloc_count == 0 && old.free_count == 0 && ops->replace_bin(slab, class_index, old.word.word, new.word);
     if (is_moved)
         note_capacity(slab, class_index, old.capacity, capacity);
     size_t pushed = ops->push_batch(slab, class_index, objects, count);
@@ -251,8 +258,7 @@ static void return_allocations(const struct td_slab_ops *ops, struct td_slab *sl
 void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer,
                       size_t budget_bytes) {
     const struct td_class_info *info = &td_class_info[class_index];
-    if (swap_stacks(ops, slab, class_index) &&
-        ops->push_batch(slab, class_index, &pointer, 1) != 0)
+    if (swap_stacks(ops, slab, class_index) && ops->push_batch(slab, class_index, &pointer, 1) != 0)
         return;
     td_store_relaxed(&slab->flushes, slab->flushes + 1);
     size_t capacity = view_bin(slab, class_index).capacity;
@@ -282,18 +288,18 @@ void td_slab_flush(const struct td_slab_ops *ops, struct td_slab *slab) {
 }
 
 void td_slab_reset(struct td_slab *slab) {
-    for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
-        flush_bin(&td_slab_plain_ops, slab, i);
-        set_capacity(&td_slab_plain_ops, slab, i, 0);
-        slab->overflowed[i] = 0;
-    }
+    td_slab_flush(&td_slab_plain_ops, slab);
+    uint32_t words_used = slab->words_used;
+    memset(slab->bins, 0, sizeof slab->bins);
+    memset(slab->overflowed, 0, sizeof slab->overflowed);
+    memset(td_slab_slots(slab) + FIRST_SLOT, 0, (words_used - FIRST_SLOT) * sizeof(void *));
+    slab->words_used = FIRST_SLOT;
+    slab->capacity_bytes = 0;
 }
 
-void td_slab_check_double_free(const struct td_slab *slab, size_t class_index, const void *pointer) {
-    // Right even while others use the slab: `pointer` is the caller's, so no slot that is in use may hold it.
+bool td_slab_was_freed_last(const struct td_slab *slab, size_t class_index, const void *pointer) {
     size_t top = td_load_acquire(&slab->bins[class_index].free_top);
-    if (td_unlikely(((void *const *)slab)[top] == pointer && top != 0))
-        td_fatal_double_free(pointer, td_class_bytes(class_index));
+    return top != 0 && ((void *const *)slab)[top] == pointer;
 }
 
 size_t td_slab_cached_bytes(const struct td_slab *slab) {
@@ -342,8 +348,8 @@ const struct td_slab_ops td_slab_plain_ops = {plain_pop_batch, plain_push_batch,
 
 void *td_slab_alloc_uncached(size_t class_index, bool is_checked) {
     void *objects[1 + TD_BATCH_SLACK];
-    size_t count = is_checked ? td_middle_fetch_checked(class_index, objects, 1)
-                              : td_middle_fetch(class_index, objects, 1);
+    size_t count =
+        is_checked ? td_middle_fetch_checked(class_index, objects, 1) : td_middle_fetch(class_index, objects, 1);
     if (count == 0)
         return NULL;
     if (count > 1)

@@ -13,12 +13,12 @@
 //
 // Pop takes slot[alloc_top]; if that is NULL the stack is empty. Push stores to slot[free_top + 1] unless free_top is
 // free_limit. Either is committed by one store, so a slab of zeros is valid: every top is 0, slot 0 is bin 0, always
-// zero, and the limit 0 keeps everything out. A bin's first slots are few; one that grows gets more of them elsewhere in
-// the slab, so a slab touches no more memory than its bins need. Slots given up stay unused.
+// zero, and the limit 0 keeps everything out. A bin's first slots are few; one that grows gets more of them elsewhere
+// in the slab, so a slab touches no more memory than its bins need. Slots given up stay unused.
 //
-// Why two stacks: with one, a malloc that follows a free waits for the very store that the free ends with, whose address
-// waits for the page map, which waits for the pointer that the malloc before returned; 28 cycles for each pair, against
-// 12 with two.
+// Why two stacks: with one, a malloc that follows a free waits for the very store that the free ends with, whose
+// address waits for the page map, which waits for the pointer that the malloc before returned; 28 cycles for each pair,
+// against 12 with two.
 //
 // What may change a bin while its owner runs is the front end's business: `struct td_slab_ops` is how the policy asks.
 #ifndef FRONTENDS_SLAB_H_
@@ -54,16 +54,16 @@ union td_slab_bin_word {
 
 struct td_slab {
     struct td_slab_bin bins[TD_CLASS_COUNT];  // owner only, by the rules of its front end; others read it as statistic
-    uint32_t words_used;      // atomic, any thread; words that bins own, from the slab's begin
-    uint32_t hand;            // atomic, any thread; the class whose bin gives capacity up next
-    int64_t capacity_bytes;   // atomic, any thread; the sum over all bins of what their limits allow
-    uint64_t refills;         // statistic
-    uint64_t flushes;         // statistic
-    uint64_t activity_seen;   // guarded by the maintenance lock: what `td_slab_activity` was
-    uint32_t idle_ticks;      // guarded by the maintenance lock: for how many ticks it stayed so
-    struct td_slab *next;     // the front end's lists
+    uint32_t words_used;                      // atomic, any thread; words that bins own, from the slab's begin
+    uint32_t hand;                            // atomic, any thread; the class whose bin gives capacity up next
+    int64_t capacity_bytes;                   // atomic, any thread; the sum over all bins of what their limits allow
+    uint64_t refills;                         // statistic
+    uint64_t flushes;                         // statistic
+    uint64_t activity_seen;                   // guarded by the maintenance lock: what `td_slab_activity` was
+    uint32_t idle_ticks;                      // guarded by the maintenance lock: for how many ticks it stayed so
+    struct td_slab *next;                     // the front end's lists
     struct td_slab *prev;
-    struct td_lock lock;      // the front end's, where it shares slabs without restartable sequences
+    struct td_lock lock;                 // the front end's, where it shares slabs without restartable sequences
     uint8_t overflowed[TD_CLASS_COUNT];  // statistic: the bin was full more recently than it was empty
 };
 
@@ -88,8 +88,9 @@ static inline void **td_slab_slots(struct td_slab *slab) {
 // A zeroed slab of `TD_SLAB_BYTES`, or NULL.
 struct td_slab *td_slab_new(void);
 
-// The slow path of an allocation: lets the stacks change roles, or fetches a batch and keeps all but one of its objects,
-// and grows a bin that is often empty. `budget_bytes` is what the slab's bins may hold. NULL if there is no memory.
+// The slow path of an allocation: lets the stacks change roles, or fetches a batch and keeps all but one of its
+// objects, and grows a bin that is often empty. `budget_bytes` is what the slab's bins may hold. NULL if there is no
+// memory.
 void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t budget_bytes);
 
 // The slow path of a free: makes room in the bin, by growing it or by returning a batch, and keeps the object.
@@ -98,11 +99,12 @@ void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_
 
 // Returns all objects to the middle end.
 void td_slab_flush(const struct td_slab_ops *ops, struct td_slab *slab);
-// The same, and takes the bins' capacity away, for a slab that nobody uses.
+// The same, and makes the slab as new, where nobody uses it.
 void td_slab_reset(struct td_slab *slab);
 
-// Aborts if `pointer` is what was freed last into its bin: a double free.
-void td_slab_check_double_free(const struct td_slab *slab, size_t class_index, const void *pointer);
+// Whether `pointer` is what was freed last into its bin: then it is being freed twice. Where others change the slab at
+// the same time, a yes is certain only after a fence.
+bool td_slab_was_freed_last(const struct td_slab *slab, size_t class_index, const void *pointer);
 
 // Bytes in the slab's objects. Statistic.
 size_t td_slab_cached_bytes(const struct td_slab *slab);

@@ -12,7 +12,7 @@
 // cache line is whole; `objects` has room for all. Returns how many, 0 with errno ENOMEM if there is no memory.
 size_t td_middle_fetch(size_t class_index, void **objects, size_t count);
 
-// Takes back up to `TD_BATCH_MAX` objects of the class. Aborts on one that is free already or was never an object,
+// Takes back objects of the class. Aborts on one that is free already or was never an object,
 // where it notices: at once for those that reach the central free list.
 void td_middle_return(size_t class_index, void *const *objects, size_t count);
 
@@ -37,9 +37,9 @@ void td_middle_drain(void);
 
 // Per class and in all. Statistic; exact while no other thread allocates.
 struct td_middle_stats {
-    size_t transfer_bytes;   // in objects in the transfer caches
-    size_t free_bytes;       // in free objects of spans
-    size_t waste_bytes;      // in the tails of spans
+    size_t transfer_bytes;  // in objects in the transfer caches
+    size_t free_bytes;      // in free objects of spans
+    size_t waste_bytes;     // in the tails of spans
     uint64_t transfer_hits;
     uint64_t transfer_misses;
     uint64_t central_locks;

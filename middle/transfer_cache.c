@@ -15,15 +15,15 @@ struct batch {
 
 struct transfer_cache {
     struct td_lock lock;
-    uint32_t batches;     // guarded by lock; length of `full`
-    uint32_t batch_limit; // guarded by lock; 0 until the first insertion
-    uint32_t low_water;   // guarded by lock; the fewest `batches` since the period began
-    uint32_t turned_away; // guarded by lock; batches that found the cache full since it last was found empty
-    struct batch *full;   // guarded by lock; the topmost is the one used last
-    struct batch *spare;  // guarded by lock; batches without objects
-    size_t objects;       // guarded by lock
-    uint64_t hits;        // guarded by lock
-    uint64_t misses;      // guarded by lock
+    uint32_t batches;      // guarded by lock; length of `full`
+    uint32_t batch_limit;  // guarded by lock; 0 until the first insertion
+    uint32_t low_water;    // guarded by lock; the fewest `batches` since the period began
+    uint32_t turned_away;  // guarded by lock; batches that found the cache full since it last was found empty
+    struct batch *full;    // guarded by lock; the topmost is the one used last
+    struct batch *spare;   // guarded by lock; batches without objects
+    size_t objects;        // guarded by lock
+    uint64_t hits;         // guarded by lock
+    uint64_t misses;       // guarded by lock
 } TD_ALIGNED(TD_CACHE_LINE);
 
 static struct transfer_cache caches[TD_CLASS_COUNT];
@@ -101,10 +101,9 @@ static enum insert_result push_batch(struct transfer_cache *cache) {
     return INSERT_KEPT;
 }
 
-static void append(struct transfer_cache *cache, void *const *objects, size_t count) {
-    struct batch *top = cache->full;
-    memcpy(top->objects + top->count, objects, count * sizeof *objects);
-    top->count += count;
+static void append(struct transfer_cache *cache, struct batch *batch, void *const *objects, size_t count) {
+    memcpy(batch->objects + batch->count, objects, count * sizeof *objects);
+    batch->count += count;
     cache->objects += count;
 }
 
@@ -114,19 +113,14 @@ static enum insert_result insert_locked(struct transfer_cache *cache, size_t bat
     struct batch *top = cache->full;
     size_t room = top != NULL ? batch_objects - top->count : 0;
     size_t fill = count < room ? count : room;
-    if (fill == count) {
-        append(cache, objects, count);
-        return INSERT_KEPT;
+    if (fill < count) {
+        enum insert_result result = push_batch(cache);
+        if (result != INSERT_KEPT)
+            return result;
+        append(cache, cache->full, objects + fill, count - fill);
     }
-    enum insert_result result = push_batch(cache);
-    if (result != INSERT_KEPT)
-        return result;
-    append(cache, objects, count - fill);
-    if (fill != 0) {
-        memcpy(top->objects + top->count, objects + count - fill, fill * sizeof *objects);
-        top->count += fill;
-        cache->objects += fill;
-    }
+    if (fill != 0)
+        append(cache, top, objects, fill);
     return INSERT_KEPT;
 }
 

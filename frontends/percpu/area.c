@@ -27,7 +27,8 @@
 #define AREA_BYTES 32
 
 #define NO_INDEX UINT32_MAX
-#define UNREGISTERED_AREA {.cpu_id = NO_INDEX, .mm_cid = NO_INDEX}
+#define UNREGISTERED_AREA                                                                                              \
+    { .cpu_id = NO_INDEX, .mm_cid = NO_INDEX }
 
 // glibc 2.35 and later. Weak: other C libraries, and older ones, do not have them.
 extern const ptrdiff_t __rseq_offset __attribute__((weak, visibility("default")));
@@ -40,9 +41,9 @@ __thread struct td_rseq_area *td_area = &no_area;
 
 struct td_percpu td_percpu = {.index_offset = offsetof(struct td_rseq_area, mm_cid)};
 
-static uint32_t mode;              // atomic, any thread: enum td_area_mode
+static uint32_t mode;                                       // atomic, any thread: enum td_area_mode
 static const char *reason = "no thread has allocated yet";  // atomic, any thread
-static bool is_fence_registered;   // atomic, any thread
+static bool is_fence_registered;                            // atomic, any thread
 
 static struct td_rseq_area *glibc_area(void) {
     return (struct td_rseq_area *)((char *)__builtin_thread_pointer() + __rseq_offset);

@@ -163,7 +163,12 @@ static void *alloc_from(struct attachment with, size_t class_index) {
 }
 
 void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
-    void *object = alloc_from(attach(), class_index);
+    bool is_first = !td_area_is_attached();
+    struct attachment with = attach();
+    // To a thread that was not attached its CPU's slab looked empty.
+    void *object = is_first ? td_rseq_pop(td_area, class_index) : NULL;
+    if (object == NULL)
+        object = alloc_from(with, class_index);
     return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
 }
 
@@ -173,7 +178,12 @@ void td_frontend_free_slow(size_t class_index, void *pointer) {
         td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
         return;
     }
-    td_slab_check_double_free(with.slab, class_index, pointer);
+    if (td_unlikely(td_slab_was_freed_last(with.slab, class_index, pointer))) {
+        // The thread may have moved, and see another CPU's stores in any order; the fence settles it.
+        td_area_fence();
+        if (td_slab_was_freed_last(with.slab, class_index, pointer))
+            td_fatal_double_free(pointer, td_class_bytes(class_index));
+    }
     if (with.ops->push_batch(with.slab, class_index, &pointer, 1) != 0)
         return;
     td_slab_overflow(with.ops, with.slab, class_index, pointer, TD_SLAB_BUDGET_BYTES);
@@ -291,6 +301,6 @@ void td_frontend_fork_parent(void) {
 }
 
 void td_frontend_fork_child(void) {
-    // Sequences of other threads never half happened, so all slabs are whole.
+    // A sequence of another thread happened whole or not at all: the copy holds each CPU's stores in their order.
     td_frontend_fork_parent();
 }

@@ -1,7 +1,7 @@
 // Restartable sequences on the slab of the CPU that the thread runs on.
 //
-// A sequence announces itself in the thread's rseq area, reads which CPU it is on, and works on that CPU's slab; its last
-// instruction is the one store that makes it so. If the thread is preempted, migrated or signalled in between, the
+// A sequence announces itself in the thread's rseq area, reads which CPU it is on, and works on that CPU's slab; its
+// last instruction is the one store that makes it so. If the thread is preempted, migrated or signalled in between, the
 // kernel sends it back to the start, so nobody else was on the slab between the first instruction and the last. Nothing
 // but `rseq_cs` is ever written in the area. The kernel's contract is rseq(2) and Documentation/userspace-api/rseq.
 #ifndef FRONTENDS_PERCPU_RSEQ_H_
@@ -45,8 +45,9 @@ _Static_assert(offsetof(struct td_percpu, slabs) == 8, "the sequences read there
 
 // Each architecture's file defines, for `area` the calling thread's and `class_index` of a class:
 //
-//   void *td_rseq_pop(area, class_index)                            an object; NULL if the bin is empty or there is no slab
-//   bool td_rseq_push(area, class_index, object)                    false if the bin is full, there is no slab, or the
+//   void *td_rseq_pop(area, class_index)                            an object; NULL if the bin is empty or there is no
+//   slab bool td_rseq_push(area, class_index, object)                    false if the bin is full, there is no slab, or
+//   the
 //                                                                   object is what was pushed last
 //   size_t td_rseq_pop_batch(area, class_index, objects, count)     as td_slab_ops has them
 //   size_t td_rseq_push_batch(area, class_index, objects, count)

@@ -16,19 +16,20 @@
     ".quad 1f, 2f - 1f, 3f\n\t"                                                                                        \
     ".popsection\n\t"                                                                                                  \
     ".pushsection __rseq_exit_point_array, \"aw\"\n\t"                                                                 \
+    ".balign 8\n\t"                                                                                                    \
     ".quad 1f, " exit "\n\t"                                                                                           \
     ".popsection\n\t"                                                                                                  \
     ".pushsection __rseq_failure, \"ax\"\n\t"                                                                          \
+    ".balign 4\n\t"                                                                                                    \
     ".inst 0xd428bc00\n"                                                                                               \
     "3:\n\t"                                                                                                           \
     "b 0f\n\t"                                                                                                         \
     ".popsection\n"
 
-// Announces the sequence and loads this CPU's slab; goes to `miss` if it has none. `slab` and `slab32` are one register.
-// `clear` is run at every start, for what a miss must not leave behind from a try before.
+// Announces the sequence and loads this CPU's slab; goes to `miss` if it has none. `slab` and `slab32` are one
+// register. `clear` is run at every start, for what a miss must not leave behind from a try before.
 #define TD_RSEQ_BEGIN(clear, slab, slab32, miss)                                                                       \
-    "0:\n\t" clear                                                                                                     \
-    "adrp " slab ", 4b\n\t"                                                                                            \
+    "0:\n\t" clear "adrp " slab ", 4b\n\t"                                                                             \
     "add " slab ", " slab ", :lo12:4b\n\t"                                                                             \
     "str " slab ", [%[area], #8]\n"                                                                                    \
     "1:\n\t"                                                                                                           \
@@ -45,15 +46,14 @@
 static inline void *td_rseq_pop(struct td_rseq_area *area, size_t class_index) {
     void *object;
     uint64_t slab, bin, top;
-    __asm__ volatile(TD_RSEQ_TABLES("2f")
-                     TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]", "2f")
-                     "add %[bin], %[slab], %[class_offset]\n\t"
-                     "ldrh %w[top], [%[bin]]\n\t"
-                     "ldr %[object], [%[slab], %[top], lsl #3]\n\t"
-                     "cbz %[object], 2f\n\t"
-                     "sub %w[top], %w[top], #1\n\t"
-                     "strh %w[top], [%[bin]]\n"
-                     "2:\n"
+    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]",
+                                                        "2f") "add %[bin], %[slab], %[class_offset]\n\t"
+                                                              "ldrh %w[top], [%[bin]]\n\t"
+                                                              "ldr %[object], [%[slab], %[top], lsl #3]\n\t"
+                                                              "cbz %[object], 2f\n\t"
+                                                              "sub %w[top], %w[top], #1\n\t"
+                                                              "strh %w[top], [%[bin]]\n"
+                                                              "2:\n"
                      : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top)
                      : TD_RSEQ_INPUTS
                      : "memory", "cc");
@@ -61,21 +61,19 @@ static inline void *td_rseq_pop(struct td_rseq_area *area, size_t class_index) {
 }
 
 static inline bool td_rseq_push(struct td_rseq_area *area, size_t class_index, void *object) {
-    __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
-                 TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]")
-                 "add x10, x9, %[class_offset]\n\t"
-                 "ldrh w11, [x10, #2]\n\t"
-                 "ldrh w12, [x10, #4]\n\t"
-                 "cmp w11, w12\n\t"
-                 "b.hs %l[miss]\n\t"
-                 "add x9, x9, x11, lsl #3\n\t"
-                 "ldr x12, [x9]\n\t"
-                 "cmp x12, %[object]\n\t"
-                 "b.eq %l[miss]\n\t"
-                 "str %[object], [x9, #8]\n\t"
-                 "add w11, w11, #1\n\t"
-                 "strh w11, [x10, #2]\n"
-                 "2:\n"
+    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "add x10, x9, %[class_offset]\n\t"
+                                                                                      "ldrh w11, [x10, #2]\n\t"
+                                                                                      "ldrh w12, [x10, #4]\n\t"
+                                                                                      "cmp w11, w12\n\t"
+                                                                                      "b.hs %l[miss]\n\t"
+                                                                                      "add x9, x9, x11, lsl #3\n\t"
+                                                                                      "ldr x12, [x9]\n\t"
+                                                                                      "cmp x12, %[object]\n\t"
+                                                                                      "b.eq %l[miss]\n\t"
+                                                                                      "str %[object], [x9, #8]\n\t"
+                                                                                      "add w11, w11, #1\n\t"
+                                                                                      "strh w11, [x10, #2]\n"
+                                                                                      "2:\n"
                  :
                  : TD_RSEQ_INPUTS, [object] "r"(object)
                  : "memory", "cc", "x9", "x10", "x11", "x12"
@@ -87,53 +85,51 @@ miss:
 
 static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, void **objects, size_t count) {
     uint64_t slab, bin, top, moved, object;
-    __asm__ volatile(TD_RSEQ_TABLES("2f")
-                     TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]", "2f")
-                     "add %[bin], %[slab], %[class_offset]\n\t"
-                     "ldrh %w[top], [%[bin]]\n"
-                     "5:\n\t"
-                     "cmp %[moved], %[count]\n\t"
-                     "b.hs 6f\n\t"
-                     "ldr %[object], [%[slab], %[top], lsl #3]\n\t"
-                     "cbz %[object], 6f\n\t"
-                     "str %[object], [%[objects], %[moved], lsl #3]\n\t"
-                     "sub %[top], %[top], #1\n\t"
-                     "add %[moved], %[moved], #1\n\t"
-                     "b 5b\n"
-                     "6:\n\t"
-                     "strh %w[top], [%[bin]]\n"
-                     "2:\n"
-                     : [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top), [moved] "=&r"(moved),
-                       [object] "=&r"(object)
-                     : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
-                     : "memory", "cc");
+    __asm__ volatile(
+        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
+                                           "2f") "add %[bin], %[slab], %[class_offset]\n\t"
+                                                 "ldrh %w[top], [%[bin]]\n"
+                                                 "5:\n\t"
+                                                 "cmp %[moved], %[count]\n\t"
+                                                 "b.hs 6f\n\t"
+                                                 "ldr %[object], [%[slab], %[top], lsl #3]\n\t"
+                                                 "cbz %[object], 6f\n\t"
+                                                 "str %[object], [%[objects], %[moved], lsl #3]\n\t"
+                                                 "sub %[top], %[top], #1\n\t"
+                                                 "add %[moved], %[moved], #1\n\t"
+                                                 "b 5b\n"
+                                                 "6:\n\t"
+                                                 "strh %w[top], [%[bin]]\n"
+                                                 "2:\n"
+        : [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top), [moved] "=&r"(moved), [object] "=&r"(object)
+        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
+        : "memory", "cc");
     return moved;
 }
 
 static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_index, void *const *objects,
                                         size_t count) {
     uint64_t slab, bin, top, moved, from, object;
-    __asm__ volatile(TD_RSEQ_TABLES("2f")
-                     TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]", "2f")
-                     "add %[bin], %[slab], %[class_offset]\n\t"
-                     "ldrh %w[top], [%[bin], #2]\n\t"
-                     "ldrh %w[moved], [%[bin], #4]\n\t"
-                     "sub %[moved], %[moved], %[top]\n\t"
-                     "cmp %[moved], %[count]\n\t"
-                     "csel %[moved], %[moved], %[count], ls\n\t"
-                     "sub %[from], %[count], %[moved]\n\t"
-                     "add %[slab], %[slab], #8\n"
-                     "5:\n\t"
-                     "cmp %[from], %[count]\n\t"
-                     "b.hs 6f\n\t"
-                     "ldr %[object], [%[objects], %[from], lsl #3]\n\t"
-                     "str %[object], [%[slab], %[top], lsl #3]\n\t"
-                     "add %[top], %[top], #1\n\t"
-                     "add %[from], %[from], #1\n\t"
-                     "b 5b\n"
-                     "6:\n\t"
-                     "strh %w[top], [%[bin], #2]\n"
-                     "2:\n"
+    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
+                                                        "2f") "add %[bin], %[slab], %[class_offset]\n\t"
+                                                              "ldrh %w[top], [%[bin], #2]\n\t"
+                                                              "ldrh %w[moved], [%[bin], #4]\n\t"
+                                                              "sub %[moved], %[moved], %[top]\n\t"
+                                                              "cmp %[moved], %[count]\n\t"
+                                                              "csel %[moved], %[moved], %[count], ls\n\t"
+                                                              "sub %[from], %[count], %[moved]\n\t"
+                                                              "add %[slab], %[slab], #8\n"
+                                                              "5:\n\t"
+                                                              "cmp %[from], %[count]\n\t"
+                                                              "b.hs 6f\n\t"
+                                                              "ldr %[object], [%[objects], %[from], lsl #3]\n\t"
+                                                              "str %[object], [%[slab], %[top], lsl #3]\n\t"
+                                                              "add %[top], %[top], #1\n\t"
+                                                              "add %[from], %[from], #1\n\t"
+                                                              "b 5b\n"
+                                                              "6:\n\t"
+                                                              "strh %w[top], [%[bin], #2]\n"
+                                                              "2:\n"
                      : [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top), [moved] "=&r"(moved), [from] "=&r"(from),
                        [object] "=&r"(object)
                      : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
@@ -144,14 +140,13 @@ static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_
 static inline bool td_rseq_replace_bin(struct td_rseq_area *area, const struct td_slab *expected_slab,
                                        size_t class_index, uint64_t expected, uint64_t desired) {
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
-                 TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]")
-                 "cmp x9, %[expected_slab]\n\t"
-                 "b.ne %l[miss]\n\t"
-                 "ldr x10, [x9, %[class_offset]]\n\t"
-                 "cmp x10, %[expected]\n\t"
-                 "b.ne %l[miss]\n\t"
-                 "str %[desired], [x9, %[class_offset]]\n"
-                 "2:\n"
+                     TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "cmp x9, %[expected_slab]\n\t"
+                                                               "b.ne %l[miss]\n\t"
+                                                               "ldr x10, [x9, %[class_offset]]\n\t"
+                                                               "cmp x10, %[expected]\n\t"
+                                                               "b.ne %l[miss]\n\t"
+                                                               "str %[desired], [x9, %[class_offset]]\n"
+                                                               "2:\n"
                  :
                  : TD_RSEQ_INPUTS, [expected_slab] "r"(expected_slab), [expected] "r"(expected), [desired] "r"(desired)
                  : "memory", "cc", "x9", "x10"

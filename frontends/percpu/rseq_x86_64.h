@@ -15,6 +15,7 @@
     ".quad 1f, 2f - 1f, 3f\n\t"                                                                                        \
     ".popsection\n\t"                                                                                                  \
     ".pushsection __rseq_exit_point_array, \"aw\"\n\t"                                                                 \
+    ".balign 8\n\t"                                                                                                    \
     ".quad 1f, " exit "\n\t"                                                                                           \
     ".popsection\n\t"                                                                                                  \
     ".pushsection __rseq_failure, \"ax\"\n\t"                                                                          \
@@ -24,11 +25,10 @@
     "jmp 0f\n\t"                                                                                                       \
     ".popsection\n"
 
-// Announces the sequence and loads this CPU's slab; goes to `miss` if it has none. `slab` and `slab32` are one register.
-// `clear` is run at every start, for what a miss must not leave behind from a try before.
+// Announces the sequence and loads this CPU's slab; goes to `miss` if it has none. `slab` and `slab32` are one
+// register. `clear` is run at every start, for what a miss must not leave behind from a try before.
 #define TD_RSEQ_BEGIN(clear, slab, slab32, miss)                                                                       \
-    "0:\n\t" clear                                                                                                     \
-    "leaq 4b(%%rip), " slab "\n\t"                                                                                     \
+    "0:\n\t" clear "leaq 4b(%%rip), " slab "\n\t"                                                                      \
     "movq " slab ", 8(%[area])\n"                                                                                      \
     "1:\n\t"                                                                                                           \
     "movl (%[area],%[index]), " slab32 "\n\t"                                                                          \
@@ -45,15 +45,14 @@
 static inline void *td_rseq_pop(struct td_rseq_area *area, size_t class_index) {
     void *object;
     uint64_t slab, top;
-    __asm__ volatile(TD_RSEQ_TABLES("2f")
-                     TD_RSEQ_BEGIN("xorl %k[object], %k[object]\n\t", "%q[slab]", "%k[slab]", "2f")
-                     "movzwl (%[slab],%[class_index],8), %k[top]\n\t"
-                     "movq (%[slab],%[top],8), %[object]\n\t"
-                     "testq %[object], %[object]\n\t"
-                     "jz 2f\n\t"
-                     "decl %k[top]\n\t"
-                     "movw %w[top], (%[slab],%[class_index],8)\n"
-                     "2:\n"
+    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[object], %k[object]\n\t", "%q[slab]", "%k[slab]",
+                                                        "2f") "movzwl (%[slab],%[class_index],8), %k[top]\n\t"
+                                                              "movq (%[slab],%[top],8), %[object]\n\t"
+                                                              "testq %[object], %[object]\n\t"
+                                                              "jz 2f\n\t"
+                                                              "decl %k[top]\n\t"
+                                                              "movw %w[top], (%[slab],%[class_index],8)\n"
+                                                              "2:\n"
                      : [object] "=&r"(object), [slab] "=&r"(slab), [top] "=&r"(top)
                      : TD_RSEQ_INPUTS
                      : "memory", "cc");
@@ -62,16 +61,15 @@ static inline void *td_rseq_pop(struct td_rseq_area *area, size_t class_index) {
 
 static inline bool td_rseq_push(struct td_rseq_area *area, size_t class_index, void *object) {
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
-                 TD_RSEQ_BEGIN("", "%%rax", "%%eax", "%l[miss]")
-                 "movzwl 2(%%rax,%[class_index],8), %%ecx\n\t"
-                 "cmpw %%cx, 4(%%rax,%[class_index],8)\n\t"
-                 "jbe %l[miss]\n\t"
-                 "cmpq %[object], (%%rax,%%rcx,8)\n\t"
-                 "je %l[miss]\n\t"
-                 "movq %[object], 8(%%rax,%%rcx,8)\n\t"
-                 "incl %%ecx\n\t"
-                 "movw %%cx, 2(%%rax,%[class_index],8)\n"
-                 "2:\n"
+                     TD_RSEQ_BEGIN("", "%%rax", "%%eax", "%l[miss]") "movzwl 2(%%rax,%[class_index],8), %%ecx\n\t"
+                                                                     "cmpw %%cx, 4(%%rax,%[class_index],8)\n\t"
+                                                                     "jbe %l[miss]\n\t"
+                                                                     "cmpq %[object], (%%rax,%%rcx,8)\n\t"
+                                                                     "je %l[miss]\n\t"
+                                                                     "movq %[object], 8(%%rax,%%rcx,8)\n\t"
+                                                                     "incl %%ecx\n\t"
+                                                                     "movw %%cx, 2(%%rax,%[class_index],8)\n"
+                                                                     "2:\n"
                  :
                  : TD_RSEQ_INPUTS, [object] "r"(object)
                  : "memory", "cc", "rax", "rcx"
@@ -83,22 +81,21 @@ miss:
 
 static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, void **objects, size_t count) {
     uint64_t slab, top, moved, object;
-    __asm__ volatile(TD_RSEQ_TABLES("2f")
-                     TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]", "2f")
-                     "movzwl (%[slab],%[class_index],8), %k[top]\n"
-                     "5:\n\t"
-                     "cmpq %[count], %[moved]\n\t"
-                     "jae 6f\n\t"
-                     "movq (%[slab],%[top],8), %[object]\n\t"
-                     "testq %[object], %[object]\n\t"
-                     "jz 6f\n\t"
-                     "movq %[object], (%[objects],%[moved],8)\n\t"
-                     "decl %k[top]\n\t"
-                     "incq %[moved]\n\t"
-                     "jmp 5b\n"
-                     "6:\n\t"
-                     "movw %w[top], (%[slab],%[class_index],8)\n"
-                     "2:\n"
+    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]",
+                                                        "2f") "movzwl (%[slab],%[class_index],8), %k[top]\n"
+                                                              "5:\n\t"
+                                                              "cmpq %[count], %[moved]\n\t"
+                                                              "jae 6f\n\t"
+                                                              "movq (%[slab],%[top],8), %[object]\n\t"
+                                                              "testq %[object], %[object]\n\t"
+                                                              "jz 6f\n\t"
+                                                              "movq %[object], (%[objects],%[moved],8)\n\t"
+                                                              "decl %k[top]\n\t"
+                                                              "incq %[moved]\n\t"
+                                                              "jmp 5b\n"
+                                                              "6:\n\t"
+                                                              "movw %w[top], (%[slab],%[class_index],8)\n"
+                                                              "2:\n"
                      : [slab] "=&r"(slab), [top] "=&r"(top), [moved] "=&r"(moved), [object] "=&r"(object)
                      : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
                      : "memory", "cc");
@@ -108,43 +105,41 @@ static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_i
 static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_index, void *const *objects,
                                         size_t count) {
     uint64_t slab, top, moved, from, object;
-    __asm__ volatile(TD_RSEQ_TABLES("2f")
-                     TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]", "2f")
-                     "movzwl 2(%[slab],%[class_index],8), %k[top]\n\t"
-                     "movzwl 4(%[slab],%[class_index],8), %k[moved]\n\t"
-                     "subl %k[top], %k[moved]\n\t"
-                     "cmpq %[count], %[moved]\n\t"
-                     "cmovaq %[count], %[moved]\n\t"
-                     "movq %[count], %[from]\n\t"
-                     "subq %[moved], %[from]\n"
-                     "5:\n\t"
-                     "cmpq %[count], %[from]\n\t"
-                     "jae 6f\n\t"
-                     "movq (%[objects],%[from],8), %[object]\n\t"
-                     "movq %[object], 8(%[slab],%[top],8)\n\t"
-                     "incl %k[top]\n\t"
-                     "incq %[from]\n\t"
-                     "jmp 5b\n"
-                     "6:\n\t"
-                     "movw %w[top], 2(%[slab],%[class_index],8)\n"
-                     "2:\n"
-                     : [slab] "=&r"(slab), [top] "=&r"(top), [moved] "=&r"(moved), [from] "=&r"(from),
-                       [object] "=&r"(object)
-                     : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
-                     : "memory", "cc");
+    __asm__ volatile(
+        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]",
+                                           "2f") "movzwl 2(%[slab],%[class_index],8), %k[top]\n\t"
+                                                 "movzwl 4(%[slab],%[class_index],8), %k[moved]\n\t"
+                                                 "subl %k[top], %k[moved]\n\t"
+                                                 "cmpq %[count], %[moved]\n\t"
+                                                 "cmovaq %[count], %[moved]\n\t"
+                                                 "movq %[count], %[from]\n\t"
+                                                 "subq %[moved], %[from]\n"
+                                                 "5:\n\t"
+                                                 "cmpq %[count], %[from]\n\t"
+                                                 "jae 6f\n\t"
+                                                 "movq (%[objects],%[from],8), %[object]\n\t"
+                                                 "movq %[object], 8(%[slab],%[top],8)\n\t"
+                                                 "incl %k[top]\n\t"
+                                                 "incq %[from]\n\t"
+                                                 "jmp 5b\n"
+                                                 "6:\n\t"
+                                                 "movw %w[top], 2(%[slab],%[class_index],8)\n"
+                                                 "2:\n"
+        : [slab] "=&r"(slab), [top] "=&r"(top), [moved] "=&r"(moved), [from] "=&r"(from), [object] "=&r"(object)
+        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
+        : "memory", "cc");
     return moved;
 }
 
 static inline bool td_rseq_replace_bin(struct td_rseq_area *area, const struct td_slab *expected_slab,
                                        size_t class_index, uint64_t expected, uint64_t desired) {
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
-                 TD_RSEQ_BEGIN("", "%%rax", "%%eax", "%l[miss]")
-                 "cmpq %[expected_slab], %%rax\n\t"
-                 "jne %l[miss]\n\t"
-                 "cmpq %[expected], (%%rax,%[class_index],8)\n\t"
-                 "jne %l[miss]\n\t"
-                 "movq %[desired], (%%rax,%[class_index],8)\n"
-                 "2:\n"
+                     TD_RSEQ_BEGIN("", "%%rax", "%%eax", "%l[miss]") "cmpq %[expected_slab], %%rax\n\t"
+                                                                     "jne %l[miss]\n\t"
+                                                                     "cmpq %[expected], (%%rax,%[class_index],8)\n\t"
+                                                                     "jne %l[miss]\n\t"
+                                                                     "movq %[desired], (%%rax,%[class_index],8)\n"
+                                                                     "2:\n"
                  :
                  : TD_RSEQ_INPUTS, [expected_slab] "r"(expected_slab), [expected] "r"(expected), [desired] "r"(desired)
                  : "memory", "cc", "rax"

@@ -14,7 +14,7 @@
 static struct td_slab no_slab;
 
 __thread struct td_slab *td_thread_slab = &no_slab;
-static __thread bool is_exiting;                         // owner only; its slab is given back, it gets no other
+static __thread bool is_exiting;  // owner only; its slab is given back, it gets no other
 
 static struct td_lock maintenance_lock;
 static struct td_lock registry_lock;
@@ -138,7 +138,8 @@ void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure
 void td_frontend_free_slow(size_t class_index, void *pointer) {
     struct td_slab *slab = attach();
     if (slab != NULL) {
-        td_slab_check_double_free(slab, class_index, pointer);
+        if (td_unlikely(td_slab_was_freed_last(slab, class_index, pointer)))
+            td_fatal_double_free(pointer, td_class_bytes(class_index));
         td_slab_overflow(&td_slab_plain_ops, slab, class_index, pointer, budget_bytes());
     } else {
         td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));

@@ -1,0 +1,222 @@
+#include "tests/backend/fake_os.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <map>
+#include <mutex>
+
+extern "C" {
+#include "backend/os.h"
+#include "base/lock.h"
+}
+
+namespace {
+
+constexpr size_t os_page_bytes = 4096;
+
+std::mutex mutex;
+std::map<uintptr_t, size_t> mappings;       // guarded by mutex; bytes by begin
+std::map<uintptr_t, bool> hugepage_advice;  // guarded by mutex; by segment
+std::vector<fake_os::range> purge_calls;    // guarded by mutex
+uint64_t clock_ms = 1000;                   // guarded by mutex
+uint64_t calls;                             // guarded by mutex
+size_t bytes_left = SIZE_MAX;               // guarded by mutex
+bool purges_fail;                           // guarded by mutex
+bool moves_fail;                            // guarded by mutex
+
+uintptr_t address_of(const void *pointer) {
+    return reinterpret_cast<uintptr_t>(pointer);
+}
+
+void *pointer_to(uintptr_t address) {
+    return reinterpret_cast<void *>(address);
+}
+
+void count_call() {
+    td_lock_check_none_held("a system call for memory under a lock");
+    calls++;
+}
+
+// Forgets what is known of a range; what reaches beyond it on either side is kept.
+void forget_mapping(uintptr_t begin, size_t bytes) {
+    uintptr_t end = begin + bytes;
+    std::map<uintptr_t, size_t> kept;
+    for (const auto &each : mappings) {
+        uintptr_t each_end = each.first + each.second;
+        if (each_end <= begin || each.first >= end) {
+            kept[each.first] = each.second;
+            continue;
+        }
+        if (each.first < begin) {
+            kept[each.first] = begin - each.first;
+        }
+        if (each_end > end) {
+            kept[end] = each_end - end;
+        }
+    }
+    mappings.swap(kept);
+}
+
+bool is_mapped_locked(uintptr_t begin, size_t bytes) {
+    uintptr_t end = begin + bytes;
+    for (const auto &each : mappings) {
+        if (each.first <= begin && begin < each.first + each.second) {
+            begin = each.first + each.second;
+        }
+    }
+    return begin >= end;
+}
+
+}  // namespace
+
+std::vector<fake_os::range> fake_os::mapped() {
+    std::lock_guard<std::mutex> guard(mutex);
+    std::vector<range> result;
+    for (const auto &each : mappings) {
+        result.push_back({each.first, each.second});
+    }
+    return result;
+}
+
+bool fake_os::is_mapped(uintptr_t begin, size_t bytes) {
+    std::lock_guard<std::mutex> guard(mutex);
+    return is_mapped_locked(begin, bytes);
+}
+
+std::vector<fake_os::range> fake_os::purges() {
+    std::lock_guard<std::mutex> guard(mutex);
+    return purge_calls;
+}
+
+size_t fake_os::purged_bytes() {
+    size_t bytes = 0;
+    for (const range &each : purges()) {
+        bytes += each.bytes;
+    }
+    return bytes;
+}
+
+void fake_os::forget_purges() {
+    std::lock_guard<std::mutex> guard(mutex);
+    purge_calls.clear();
+}
+
+bool fake_os::wants_hugepages(uintptr_t address) {
+    std::lock_guard<std::mutex> guard(mutex);
+    auto found = hugepage_advice.find(address / TD_SEGMENT_BYTES);
+    return found != hugepage_advice.end() && found->second;
+}
+
+void fake_os::set_clock_ms(uint64_t ms) {
+    std::lock_guard<std::mutex> guard(mutex);
+    clock_ms = ms;
+}
+
+void fake_os::fail_purges(bool fails) {
+    std::lock_guard<std::mutex> guard(mutex);
+    purges_fail = fails;
+}
+
+void fake_os::fail_moves(bool fails) {
+    std::lock_guard<std::mutex> guard(mutex);
+    moves_fail = fails;
+}
+
+void fake_os::limit_mapping(size_t bytes) {
+    std::lock_guard<std::mutex> guard(mutex);
+    bytes_left = bytes;
+}
+
+size_t td_os_page_bytes(void) {
+    return os_page_bytes;
+}
+
+void *td_os_map(size_t bytes, size_t alignment) {
+    std::lock_guard<std::mutex> guard(mutex);
+    count_call();
+    if (bytes > bytes_left || bytes + alignment < bytes) {
+        return nullptr;
+    }
+    void *memory =
+        mmap(nullptr, bytes + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) {
+        return nullptr;
+    }
+    size_t head = -address_of(memory) & (alignment - 1);
+    uintptr_t begin = address_of(memory) + head;
+    if (head != 0) {
+        munmap(memory, head);
+    }
+    munmap(pointer_to(begin + bytes), alignment - head);
+    mappings[begin] = bytes;
+    bytes_left -= bytes_left != SIZE_MAX ? bytes : 0;
+    return pointer_to(begin);
+}
+
+int td_os_map_at(void *address, size_t bytes) {
+    std::lock_guard<std::mutex> guard(mutex);
+    count_call();
+    void *memory =
+        mmap(address, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (memory == MAP_FAILED) {
+        return -ENOMEM;
+    }
+    forget_mapping(address_of(address), bytes);
+    mappings[address_of(address)] = bytes;
+    return 0;
+}
+
+void td_os_unmap(void *address, size_t bytes) {
+    std::lock_guard<std::mutex> guard(mutex);
+    count_call();
+    munmap(address, bytes);
+    forget_mapping(address_of(address), bytes);
+}
+
+int td_os_purge(void *address, size_t bytes) {
+    std::lock_guard<std::mutex> guard(mutex);
+    count_call();
+    if (purges_fail || !is_mapped_locked(address_of(address), bytes)) {
+        return -EINVAL;
+    }
+    madvise(address, bytes, MADV_DONTNEED);
+    purge_calls.push_back({address_of(address), bytes});
+    return 0;
+}
+
+int td_os_move(void *from, void *to, size_t bytes) {
+    std::lock_guard<std::mutex> guard(mutex);
+    count_call();
+    bool both_mapped = is_mapped_locked(address_of(from), bytes) && is_mapped_locked(address_of(to), bytes);
+    if (moves_fail || !both_mapped) {
+        return -ENOMEM;
+    }
+    if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED) {
+        return -errno;
+    }
+    forget_mapping(address_of(from), bytes);
+    return 0;
+}
+
+void td_os_advise_hugepages(void *address, size_t bytes, bool wanted) {
+    std::lock_guard<std::mutex> guard(mutex);
+    count_call();
+    for (size_t offset = 0; offset < bytes; offset += TD_SEGMENT_BYTES) {
+        hugepage_advice[(address_of(address) + offset) / TD_SEGMENT_BYTES] = wanted;
+    }
+}
+
+uint64_t td_os_clock_ms(void) {
+    std::lock_guard<std::mutex> guard(mutex);
+    return clock_ms;
+}
+
+unsigned td_os_cpu_count(void) {
+    return 2;
+}
+
+uint64_t td_os_call_count(void) {
+    std::lock_guard<std::mutex> guard(mutex);
+    return calls;
+}

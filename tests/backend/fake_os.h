@@ -1,0 +1,40 @@
+// The operating system under the back end, in the tests' hand: memory is real, but the clock stands still, every call
+// is recorded, and those that a test names fail.
+#ifndef TESTS_BACKEND_FAKE_OS_H_
+#define TESTS_BACKEND_FAKE_OS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace fake_os {
+
+struct range {
+    uintptr_t begin;
+    size_t bytes;
+};
+
+// Everything that is mapped, segments and metadata. Ordered by address; neighbours are not joined.
+std::vector<range> mapped();
+// Whether all of the range is mapped.
+bool is_mapped(uintptr_t begin, size_t bytes);
+
+// The successful calls of td_os_purge since the last `forget_purges`.
+std::vector<range> purges();
+size_t purged_bytes();
+void forget_purges();
+
+// Whether the last advice for the byte was for hugepages.
+bool wants_hugepages(uintptr_t address);
+
+void set_clock_ms(uint64_t ms);
+
+// What fails until told otherwise.
+void fail_purges(bool fails);
+void fail_moves(bool fails);
+// Mappings fail once so many more bytes would be mapped; SIZE_MAX for never.
+void limit_mapping(size_t bytes);
+
+}  // namespace fake_os
+
+#endif  // TESTS_BACKEND_FAKE_OS_H_

@@ -1,0 +1,269 @@
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "tests/backend/fake_os.h"
+#include "gtest/gtest.h"
+
+extern "C" {
+#include "backend/backend.h"
+#include "backend/large.h"
+#include "backend/page_heap.h"
+#include "backend/run_store.h"
+#include "base/size_class.h"
+}
+
+namespace {
+
+constexpr size_t kib = size_t{1} << 10;
+constexpr size_t mib = size_t{1} << 20;
+
+// An object and what its owner knows of it: each OS page of it begins with its mark.
+struct object {
+    char *memory;
+    size_t size;
+    char mark;
+
+    void fill(size_t from) {
+        for (size_t at = from; at < size; at += 4096) {
+            memory[at] = mark;
+        }
+    }
+
+    bool is_whole(size_t bytes) const {
+        for (size_t at = 0; at < bytes; at += 4096) {
+            if (memory[at] != mark) {
+                return false;
+            }
+        }
+        return true;
+    }
+};
+
+bool reads_as_zeros(const char *memory, size_t bytes) {
+    return memory[0] == 0 && memcmp(memory, memory + 1, bytes - 1) == 0;
+}
+
+char *allocate(size_t size, size_t alignment = 16) {
+    bool is_zero = false;
+    char *memory = static_cast<char *>(td_large_alloc(size, alignment, &is_zero));
+    if (memory != nullptr && is_zero) {
+        EXPECT_TRUE(reads_as_zeros(memory, td_large_usable_bytes(memory, "free"))) << size;
+    }
+    return memory;
+}
+
+void deallocate(void *pointer) {
+    td_large_free(pointer, "free");
+}
+
+class large : public testing::Test {
+  protected:
+    static void SetUpTestSuite() { td_size_class_init(); }
+
+    void TearDown() override {
+        fake_os::fail_moves(false);
+        EXPECT_EQ(td_backend_used_bytes, 0u);
+        struct td_backend_stats stats;
+        td_backend_get_stats(&stats);
+        EXPECT_EQ(stats.dirty_bytes + stats.clean_bytes, stats.mapped_bytes) << "a test lost memory";
+        td_backend_check();
+    }
+};
+
+TEST_F(large, holds_what_was_asked_for_where_it_was_asked_for) {
+    for (size_t alignment = 16; alignment <= 8 * mib; alignment *= 4) {
+        for (size_t size : {65 * kib, 100 * kib, 1 * mib, 1 * mib + 1, 2 * mib, 3 * mib, 9 * mib + 5}) {
+            char *memory = allocate(size, alignment);
+            ASSERT_NE(memory, nullptr);
+            EXPECT_EQ(reinterpret_cast<uintptr_t>(memory) % alignment, 0u);
+            size_t usable = td_large_usable_bytes(memory, "free");
+            EXPECT_GE(usable, size);
+            EXPECT_LT(usable, size + TD_PAGE_BYTES);
+            memset(memory, 0xa5, usable);
+            deallocate(memory);
+        }
+    }
+}
+
+// The promise that calloc relies on: `allocate` reads what is said to be zero.
+TEST_F(large, is_zero_only_where_it_reads_as_zeros) {
+    std::mt19937 random(1);
+    std::vector<char *> objects;
+    for (int step = 0; step < 300; step++) {
+        if (objects.size() < 6 || random() % 2 == 0) {
+            size_t size = 65 * kib + random() % (random() % 2 == 0 ? 1 * mib : 4 * mib);
+            char *memory = allocate(size, size_t{16} << random() % 18);
+            ASSERT_NE(memory, nullptr);
+            memset(memory, 0xa5, td_large_usable_bytes(memory, "free"));
+            objects.push_back(memory);
+        } else {
+            size_t which = random() % objects.size();
+            deallocate(objects[which]);
+            objects.erase(objects.begin() + static_cast<std::ptrdiff_t>(which));
+        }
+        if (step % 50 == 0) {
+            fake_os::fail_purges(step % 100 == 0);
+            td_backend_purge((random() % 8) * mib);
+            fake_os::fail_purges(false);
+        }
+    }
+    for (char *memory : objects) {
+        deallocate(memory);
+    }
+}
+
+TEST_F(large, fresh_memory_is_known_to_be_zero) {
+    bool is_zero = false;
+    void *memory = td_large_alloc(64 * mib, 16, &is_zero);
+    ASSERT_NE(memory, nullptr);
+    EXPECT_TRUE(is_zero);
+    deallocate(memory);
+}
+
+TEST_F(large, grows_and_shrinks_in_place) {
+    for (size_t size : {100 * kib, 5 * mib}) {
+        object it = {allocate(size), size, 'g'};
+        it.fill(0);
+        // Freed memory behind it makes room.
+        size_t half = size / 2 > TD_MAX_SMALL_BYTES ? size / 2 : TD_MAX_SMALL_BYTES + 1;
+        ASSERT_EQ(td_large_resize(it.memory, half), it.memory);
+        EXPECT_TRUE(it.is_whole(half));
+        EXPECT_LT(td_large_usable_bytes(it.memory, "free"), half + TD_PAGE_BYTES);
+        ASSERT_EQ(td_large_resize(it.memory, size), it.memory);
+        EXPECT_TRUE(it.is_whole(half));
+        EXPECT_GE(td_large_usable_bytes(it.memory, "free"), size);
+        deallocate(it.memory);
+    }
+}
+
+TEST_F(large, moves_by_pages_and_keeps_its_contents) {
+    object it = {allocate(5 * mib), 5 * mib, 'm'};
+    it.fill(0);
+    std::vector<char *> fences;
+    size_t moves = 0;
+    while (it.size < 60 * mib) {
+        fences.push_back(allocate(2 * mib));  // in the way, as likely as not
+        size_t size = it.size * 5 / 4;
+        char *memory = static_cast<char *>(td_large_resize(it.memory, size));
+        ASSERT_NE(memory, nullptr);
+        moves += memory != it.memory;
+        it.memory = memory;
+        ASSERT_TRUE(it.is_whole(it.size));
+        size_t from = it.size;
+        it.size = size;
+        it.fill((from + 4095) / 4096 * 4096);
+        ASSERT_GE(td_large_usable_bytes(memory, "free"), size);
+    }
+    EXPECT_GT(moves, 0u);
+    deallocate(it.memory);
+    for (char *fence : fences) {
+        deallocate(fence);
+    }
+}
+
+TEST_F(large, what_a_move_leaves_behind_is_clean_and_usable) {
+    fake_os::range left = {0, 0};
+    object it = {allocate(4 * mib), 4 * mib, 'l'};
+    char *fence = allocate(2 * mib);
+    it.fill(0);
+    left.begin = reinterpret_cast<uintptr_t>(it.memory);
+    char *memory = static_cast<char *>(td_large_resize(it.memory, 100 * mib));
+    ASSERT_NE(memory, nullptr);
+    ASSERT_NE(memory, it.memory);
+    EXPECT_TRUE(fake_os::is_mapped(left.begin, 4 * mib));
+    EXPECT_TRUE(reads_as_zeros(reinterpret_cast<char *>(left.begin), 4 * mib));
+    deallocate(memory);
+    deallocate(fence);
+}
+
+TEST_F(large, a_failed_move_changes_nothing) {
+    object it = {allocate(4 * mib), 4 * mib, 'f'};
+    char *fence = allocate(2 * mib);
+    it.fill(0);
+    fake_os::fail_moves(true);
+    EXPECT_EQ(td_large_resize(it.memory, 500 * mib), nullptr);
+    EXPECT_TRUE(it.is_whole(it.size));
+    EXPECT_EQ(td_large_usable_bytes(it.memory, "free"), it.size);
+    deallocate(it.memory);
+    deallocate(fence);
+}
+
+TEST_F(large, refuses_what_cannot_be_and_says_enomem) {
+    bool is_zero;
+    for (size_t size : {size_t{PTRDIFF_MAX} + 1, SIZE_MAX, size_t{PTRDIFF_MAX}, size_t{1} << 50}) {
+        errno = 0;
+        EXPECT_EQ(td_large_alloc(size, 16, &is_zero), nullptr) << size;
+        EXPECT_EQ(errno, ENOMEM);
+    }
+    errno = 0;
+    EXPECT_EQ(td_large_alloc(1, size_t{1} << 63, &is_zero), nullptr);
+    EXPECT_EQ(errno, ENOMEM);
+}
+
+TEST_F(large, random_operations_keep_contents) {
+    std::mt19937 random(7);
+    std::vector<object> objects;
+    for (int step = 0; step < 2000 && !HasFatalFailure(); step++) {
+        size_t size = 65 * kib + random() % (random() % 4 == 0 ? 8 * mib : 1 * mib);
+        unsigned action = static_cast<unsigned>(random() % 4);
+        if (objects.size() < 4 || (action < 2 && objects.size() < 24)) {
+            object made = {allocate(size), size, static_cast<char>(1 + random() % 100)};
+            ASSERT_NE(made.memory, nullptr);
+            made.fill(0);
+            objects.push_back(made);
+            continue;
+        }
+        size_t which = random() % objects.size();
+        object &it = objects[which];
+        ASSERT_TRUE(it.is_whole(it.size));
+        if (action == 3) {
+            char *memory = static_cast<char *>(td_large_resize(it.memory, size));
+            if (memory != nullptr) {
+                it.memory = memory;
+                ASSERT_TRUE(it.is_whole(std::min(size, it.size)));
+                it.size = size;
+                it.fill(0);
+            }
+        } else {
+            deallocate(it.memory);
+            objects.erase(objects.begin() + static_cast<std::ptrdiff_t>(which));
+        }
+        if (step % 16 == 0) {
+            fake_os::fail_moves(random() % 3 == 0);
+            td_backend_purge(random() % (16 * mib));
+        }
+    }
+    for (object &it : objects) {
+        EXPECT_TRUE(it.is_whole(it.size));
+        deallocate(it.memory);
+    }
+}
+
+using large_death_test = large;
+
+TEST_F(large_death_test, misuse_ends_the_process_with_its_line) {
+    for (size_t size : {200 * kib, 3 * mib}) {
+        char *memory = allocate(size);
+        char *other = allocate(size);  // keeps the segment in use
+        EXPECT_EXIT(deallocate(memory + 16), testing::KilledBySignal(SIGABRT),
+                    "tandem: free of 0x[0-9a-f]+, which points inside a [0-9]+-byte object");
+        EXPECT_EXIT(deallocate(memory + 65536), testing::KilledBySignal(SIGABRT),
+                    "tandem: free of 0x[0-9a-f]+, which points inside a [0-9]+-byte object");
+        EXPECT_EXIT(td_large_resize(memory + 8192, 4 * mib), testing::KilledBySignal(SIGABRT),
+                    "tandem: realloc of 0x[0-9a-f]+, which points inside a [0-9]+-byte object");
+        EXPECT_EXIT(td_large_usable_bytes(&size, "malloc_usable_size"), testing::KilledBySignal(SIGABRT),
+                    "tandem: malloc_usable_size of 0x[0-9a-f]+, which was not allocated here");
+        deallocate(memory);
+        EXPECT_EXIT(deallocate(memory), testing::KilledBySignal(SIGABRT),
+                    "tandem: double free of 0x[0-9a-f]+ \\([0-9]+-byte object\\)");
+        deallocate(other);
+    }
+}
+
+}  // namespace

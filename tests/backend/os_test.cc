@@ -1,0 +1,107 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "gtest/gtest.h"
+
+extern "C" {
+#include "backend/os.h"
+}
+
+namespace {
+
+constexpr size_t mib = size_t{1} << 20;
+
+bool reads_as_zeros(const char *memory, size_t bytes) {
+    return memory[0] == 0 && memcmp(memory, memory + 1, bytes - 1) == 0;
+}
+
+TEST(os, maps_zeroed_memory_at_every_alignment) {
+    for (size_t alignment = td_os_page_bytes(); alignment <= 64 * mib; alignment *= 2) {
+        char *memory = static_cast<char *>(td_os_map(2 * mib, alignment));
+        ASSERT_NE(memory, nullptr);
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(memory) % alignment, 0u);
+        EXPECT_TRUE(reads_as_zeros(memory, 2 * mib));
+        memset(memory, 0xa5, 2 * mib);
+        td_os_unmap(memory, 2 * mib);
+    }
+}
+
+TEST(os, refuses_what_no_address_space_has_and_keeps_errno) {
+    errno = ENOTTY;
+    EXPECT_EQ(td_os_map(SIZE_MAX - 2 * mib + 1, 2 * mib), nullptr);
+    EXPECT_EQ(td_os_map(size_t{1} << 60, 2 * mib), nullptr);
+    EXPECT_EQ(errno, ENOTTY);
+}
+
+TEST(os, purged_pages_read_as_zeros_and_their_neighbours_stay) {
+    size_t page = td_os_page_bytes();
+    char *memory = static_cast<char *>(td_os_map(4 * page, page));
+    memset(memory, 0xa5, 4 * page);
+    EXPECT_EQ(td_os_purge(memory + page, 2 * page), 0);
+    EXPECT_TRUE(reads_as_zeros(memory + page, 2 * page));
+    EXPECT_EQ(memory[page - 1], static_cast<char>(0xa5));
+    EXPECT_EQ(memory[3 * page], static_cast<char>(0xa5));
+    td_os_unmap(memory, 4 * page);
+}
+
+TEST(os, purges_only_whole_pages) {
+    size_t page = td_os_page_bytes();
+    char *memory = static_cast<char *>(td_os_map(3 * page, page));
+    memset(memory, 0xa5, 3 * page);
+    EXPECT_NE(td_os_purge(memory + 1, page), 0);
+    EXPECT_EQ(td_os_purge(memory + 1, 2 * page), 0);
+    EXPECT_FALSE(reads_as_zeros(memory, page));
+    EXPECT_TRUE(reads_as_zeros(memory + page, page));
+    EXPECT_FALSE(reads_as_zeros(memory + 2 * page, page));
+    td_os_unmap(memory, 3 * page);
+}
+
+TEST(os, a_purge_of_locked_memory_fails_and_keeps_errno) {
+    size_t page = td_os_page_bytes();
+    char *memory = static_cast<char *>(td_os_map(page, page));
+    memory[0] = 1;
+    if (mlock(memory, page) != 0) {
+        GTEST_SKIP() << "may not lock memory";
+    }
+    errno = ENOTTY;
+    EXPECT_LT(td_os_purge(memory, page), 0);
+    EXPECT_EQ(errno, ENOTTY);
+    EXPECT_EQ(memory[0], 1);
+    td_os_unmap(memory, page);
+}
+
+TEST(os, moves_pages_with_their_contents) {
+    char *from = static_cast<char *>(td_os_map(2 * mib, 2 * mib));
+    char *to = static_cast<char *>(td_os_map(4 * mib, 2 * mib));
+    memset(from, 0x5a, 2 * mib);
+    ASSERT_EQ(td_os_move(from, to, 2 * mib), 0);
+    EXPECT_EQ(to[0], 0x5a);
+    EXPECT_EQ(to[2 * mib - 1], 0x5a);
+    EXPECT_TRUE(reads_as_zeros(to + 2 * mib, 2 * mib));
+    ASSERT_EQ(td_os_map_at(from, 2 * mib), 0);
+    EXPECT_TRUE(reads_as_zeros(from, 2 * mib));
+    td_os_unmap(from, 2 * mib);
+    td_os_unmap(to, 4 * mib);
+}
+
+TEST(os, the_clock_runs_forwards_and_somebody_runs_us) {
+    uint64_t before = td_os_clock_ms();
+    EXPECT_GE(td_os_clock_ms(), before);
+    EXPECT_GE(td_os_cpu_count(), 1u);
+    EXPECT_LE(td_os_cpu_count(), static_cast<unsigned>(sysconf(_SC_NPROCESSORS_CONF)));
+}
+
+TEST(os, counts_its_calls) {
+    uint64_t before = td_os_call_count();
+    void *memory = td_os_map(mib, td_os_page_bytes());
+    td_os_purge(memory, mib);
+    td_os_unmap(memory, mib);
+    EXPECT_EQ(td_os_call_count(), before + 3);
+}
+
+}  // namespace

@@ -1,0 +1,246 @@
+// What goes back to the operating system, and when: the clock is the test's.
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "tests/backend/fake_os.h"
+#include "gtest/gtest.h"
+
+extern "C" {
+#include "backend/backend.h"
+#include "backend/large.h"
+#include "backend/page_heap.h"
+#include "backend/run_store.h"
+#include "base/size_class.h"
+}
+
+namespace {
+
+constexpr size_t mib = size_t{1} << 20;
+constexpr uint64_t decay_ms = 1000;
+
+// Later than all that earlier tests saw.
+uint64_t now_ms = 100 * decay_ms;
+
+void *allocate(size_t bytes) {
+    bool is_zero;
+    void *memory = td_large_alloc(bytes, 16, &is_zero);
+    EXPECT_NE(memory, nullptr);
+    memset(memory, 0xa5, bytes);
+    return memory;
+}
+
+void deallocate(void *memory) {
+    td_large_free(memory, "free");
+}
+
+size_t dirty_bytes() {
+    struct td_backend_stats stats;
+    td_backend_get_stats(&stats);
+    return stats.dirty_bytes;
+}
+
+bool is_intact(const void *memory, size_t bytes) {
+    const char *chars = static_cast<const char *>(memory);
+    return chars[0] == static_cast<char>(0xa5) && memcmp(chars, chars + 1, bytes - 1) == 0;
+}
+
+class purge : public testing::Test {
+  protected:
+    void SetUp() override {
+        td_size_class_init();
+        td_backend_set_decay_ms(decay_ms);
+        fake_os::fail_purges(false);
+        td_backend_purge(SIZE_MAX);
+        pass(3 * decay_ms);  // the peaks of earlier tests are forgotten
+        fake_os::forget_purges();
+        ASSERT_EQ(dirty_bytes(), 0u);
+    }
+
+    void TearDown() override {
+        for (void *memory : objects_) {
+            deallocate(memory);
+        }
+        td_run_store_set_hugepages(TD_HUGEPAGES_AUTO);
+        td_backend_check();
+    }
+
+    // Time passes, with the maintenance that comes every tick.
+    static void pass(uint64_t ms) {
+        for (uint64_t end = now_ms + ms; now_ms < end; now_ms += TD_TICK_MS) {
+            fake_os::set_clock_ms(now_ms);
+            td_backend_maintain(now_ms);
+        }
+    }
+
+    void hold(size_t bytes, size_t count) {
+        for (size_t i = 0; i < count; i++) {
+            objects_.push_back(allocate(bytes));
+        }
+    }
+
+    void free_all_but(size_t left) {
+        while (objects_.size() > left) {
+            deallocate(objects_.back());
+            objects_.pop_back();
+        }
+    }
+
+    std::vector<void *> objects_;
+};
+
+TEST_F(purge, keeps_what_the_last_peak_needed_for_the_decay_time) {
+    hold(4 * mib, 10);
+    free_all_but(0);
+    pass(decay_ms);
+    EXPECT_EQ(fake_os::purged_bytes(), 0u);
+    EXPECT_EQ(dirty_bytes(), 40 * mib);
+}
+
+TEST_F(purge, gives_everything_back_two_windows_after_the_peak) {
+    hold(4 * mib, 10);
+    hold(mib, 3);
+    free_all_but(0);
+    pass(2 * decay_ms + TD_TICK_MS);
+    EXPECT_GE(fake_os::purged_bytes(), 43 * mib);
+    EXPECT_EQ(dirty_bytes(), 0u);
+}
+
+TEST_F(purge, what_is_in_use_keeps_its_contents) {
+    hold(256 << 10, 40);
+    hold(4 * mib, 4);
+    std::vector<void *> freed;
+    for (size_t i = 0; i < objects_.size(); i += 2) {
+        deallocate(objects_[i]);
+        freed.push_back(objects_[i]);
+    }
+    pass(2 * decay_ms + TD_TICK_MS);
+    EXPECT_EQ(dirty_bytes(), 0u);
+    EXPECT_GT(fake_os::purged_bytes(), 0u);
+    std::vector<void *> kept;
+    for (size_t i = 1; i < objects_.size(); i += 2) {
+        EXPECT_TRUE(is_intact(objects_[i], i < 40 ? 256 << 10 : 4 * mib));
+        kept.push_back(objects_[i]);
+    }
+    objects_ = kept;
+}
+
+TEST_F(purge, a_load_that_comes_again_within_the_time_costs_nothing) {
+    hold(4 * mib, 10);
+    for (int wave = 0; wave < 10; wave++) {
+        free_all_but(3);
+        pass(decay_ms / 2);
+        hold(4 * mib, 7);
+        pass(decay_ms / 2);
+    }
+    EXPECT_EQ(fake_os::purged_bytes(), 0u);
+}
+
+TEST_F(purge, follows_the_peak_down) {
+    hold(4 * mib, 20);
+    free_all_but(0);
+    hold(4 * mib, 5);
+    // From here on the need is 20 MiB at most.
+    for (int wave = 0; wave < 6; wave++) {
+        free_all_but(0);
+        pass(decay_ms / 2);
+        hold(4 * mib, 5);
+        pass(decay_ms / 2);
+    }
+    EXPECT_EQ(fake_os::purged_bytes(), 60 * mib);
+    EXPECT_EQ(dirty_bytes(), 0u);
+}
+
+TEST_F(purge, no_decay_means_at_the_next_tick) {
+    td_backend_set_decay_ms(0);
+    hold(4 * mib, 10);
+    free_all_but(0);
+    pass(2 * TD_TICK_MS);
+    EXPECT_EQ(dirty_bytes(), 0u);
+}
+
+TEST_F(purge, on_demand_gives_back_what_is_asked_for) {
+    hold(4 * mib, 10);
+    free_all_but(0);
+    size_t purged = td_backend_purge(6 * mib);
+    EXPECT_GE(purged, 6 * mib);
+    EXPECT_LT(purged, 6 * mib + TD_SEGMENT_BYTES);
+    EXPECT_EQ(fake_os::purged_bytes(), purged);
+    EXPECT_EQ(dirty_bytes(), 40 * mib - purged);
+    EXPECT_EQ(td_backend_purge(SIZE_MAX), 40 * mib - purged);
+    EXPECT_EQ(td_backend_purge(SIZE_MAX), 0u);
+}
+
+TEST_F(purge, counts_what_it_gave_back) {
+    struct td_backend_stats before, after;
+    td_backend_get_stats(&before);
+    hold(4 * mib, 4);
+    hold(300 << 10, 4);
+    free_all_but(5);
+    td_backend_purge(SIZE_MAX);
+    td_backend_get_stats(&after);
+    EXPECT_EQ(after.purged_bytes - before.purged_bytes, fake_os::purged_bytes());
+    EXPECT_EQ(after.dirty_bytes, 0u);
+    size_t sum = after.small_span_bytes + after.large_bytes + after.large_tail_bytes + after.dirty_bytes;
+    EXPECT_EQ(sum + after.clean_bytes, after.mapped_bytes);
+}
+
+TEST_F(purge, what_cannot_be_given_back_stays_dirty) {
+    hold(4 * mib, 5);
+    hold(256 << 10, 5);
+    free_all_but(6);
+    size_t dirty = dirty_bytes();
+    ASSERT_GT(dirty, 0u);
+    free_all_but(4);
+    dirty = dirty_bytes();
+    fake_os::fail_purges(true);
+    EXPECT_EQ(td_backend_purge(SIZE_MAX), 0u);
+    pass(3 * decay_ms);
+    EXPECT_EQ(dirty_bytes(), dirty);
+    bool is_zero = true;
+    void *memory = td_large_alloc(4 * mib, 16, &is_zero);
+    EXPECT_FALSE(is_zero) << "dirty memory is promised to be zero";
+    deallocate(memory);
+    fake_os::fail_purges(false);
+    td_backend_purge(SIZE_MAX);
+    EXPECT_EQ(dirty_bytes(), 0u);
+}
+
+TEST_F(purge, a_hugepage_that_is_mostly_used_stays_whole) {
+    td_run_store_set_hugepages(TD_HUGEPAGES_ALWAYS);
+    // 16 objects of 128 KiB fill a segment.
+    hold(128 << 10, 3 * 16);
+    std::vector<void *> kept;
+    struct td_segment *segment = td_page_heap_segment_of(reinterpret_cast<uintptr_t>(objects_[20]));
+    ASSERT_TRUE(segment->run.is_huge);
+    for (void *memory : objects_) {
+        bool is_in_segment = td_page_heap_segment_of(reinterpret_cast<uintptr_t>(memory)) == segment;
+        if (is_in_segment && kept.size() < 5) {
+            kept.push_back(memory);
+        } else {
+            deallocate(memory);
+        }
+    }
+    objects_ = kept;
+    td_backend_purge(SIZE_MAX);
+    EXPECT_EQ(dirty_bytes(), 11 * 128u << 10) << "5 of 16 parts are in use";
+    free_all_but(4);
+    td_backend_purge(SIZE_MAX);
+    EXPECT_EQ(dirty_bytes(), 0u) << "a quarter is in use";
+    for (const void *memory : objects_) {
+        EXPECT_TRUE(is_intact(memory, 128 << 10));
+    }
+}
+
+TEST_F(purge, whole_runs_leave_before_pages_of_segments) {
+    hold(256 << 10, 5);
+    hold(4 * mib, 2);
+    std::swap(objects_[0], objects_[6]);
+    free_all_but(1);  // a 4 MiB object remains
+    td_backend_purge(TD_SEGMENT_BYTES);
+    ASSERT_EQ(fake_os::purges().size(), 1u);
+    EXPECT_EQ(fake_os::purges()[0].bytes % TD_SEGMENT_BYTES, 0u);
+}
+
+}  // namespace

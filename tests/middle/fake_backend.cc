@@ -1,0 +1,139 @@
+#include "tests/middle/fake_backend.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+
+extern "C" {
+#include "backend/backend.h"
+#include "backend/metadata.h"
+#include "backend/os.h"
+#include "base/fatal.h"
+#include "base/size_class.h"
+}
+
+namespace {
+
+struct fake_span {
+    struct td_span span;
+    std::vector<uint64_t> bits;
+};
+
+std::vector<std::unique_ptr<fake_span>> spans_out;  // in the order in which they were asked for
+size_t spans_left = SIZE_MAX;
+size_t metadata_left = SIZE_MAX;
+uint64_t clock_ms = 1000;
+uint64_t last_maintained_ms;
+int prepared;
+
+// Address space that nothing else lies in; spans take it from the front and never a second time.
+uintptr_t next_address(size_t bytes) {
+    constexpr size_t arena_bytes = size_t{64} << 30;
+    static uintptr_t next = reinterpret_cast<uintptr_t>(
+        mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    constexpr uintptr_t alignment = TD_MAX_SMALL_BYTES;
+    next = (next + alignment - 1) & ~(alignment - 1);
+    uintptr_t address = next;
+    next += bytes;
+    return address;
+}
+
+}  // namespace
+
+std::vector<const struct td_span *> fake_backend::spans() {
+    std::vector<const struct td_span *> result;
+    for (const auto &each : spans_out) {
+        result.push_back(&each->span);
+    }
+    return result;
+}
+
+void fake_backend::limit_spans(size_t count) {
+    spans_left = count;
+}
+
+void fake_backend::limit_metadata(size_t count) {
+    metadata_left = count;
+}
+
+void fake_backend::set_clock_ms(uint64_t ms) {
+    clock_ms = ms;
+}
+
+uint64_t fake_backend::maintained_ms() {
+    return last_maintained_ms;
+}
+
+int fake_backend::forks_prepared() {
+    return prepared;
+}
+
+struct td_span *td_backend_alloc_span(size_t class_index) {
+    if (spans_left == 0) {
+        errno = ENOMEM;
+        return nullptr;
+    }
+    spans_left -= spans_left != SIZE_MAX;
+    const struct td_class_info &info = td_class_info[class_index];
+    std::unique_ptr<fake_span> made(new fake_span());
+    // Whatever the span before left: the middle end sets the bits itself.
+    made->bits.assign(info.span_objects / 64 + 1, 0x5555555555555555u);
+    made->span.start = next_address(info.span_pages * TD_PAGE_BYTES);
+    made->span.pages = info.span_pages;
+    made->span.class_index = static_cast<uint8_t>(class_index);
+    made->span.state = TD_SPAN_SMALL;
+    made->span.free_bits = made->bits.data();
+    spans_out.push_back(std::move(made));
+    return &spans_out.back()->span;
+}
+
+void td_backend_free_span(struct td_span *span) {
+    auto found = std::find_if(spans_out.begin(), spans_out.end(),
+                              [span](const std::unique_ptr<fake_span> &each) { return &each->span == span; });
+    if (found == spans_out.end()) {
+        abort();
+    }
+    spans_out.erase(found);
+}
+
+struct td_span *td_backend_span_of(const void *pointer, const char *call) {
+    uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
+    for (const auto &each : spans_out) {
+        if (address >= each->span.start && address < each->span.start + each->span.pages * TD_PAGE_BYTES) {
+            return &each->span;
+        }
+    }
+    td_fatal_foreign(call, pointer);
+}
+
+void td_backend_maintain(uint64_t now_ms) {
+    last_maintained_ms = now_ms;
+}
+
+void td_backend_fork_prepare(void) {
+    prepared++;
+}
+
+void td_backend_fork_done(void) {
+    prepared--;
+}
+
+void td_backend_check(void) {}
+
+void *td_metadata_alloc(size_t bytes, size_t alignment) {
+    if (metadata_left == 0) {
+        return nullptr;
+    }
+    metadata_left -= metadata_left != SIZE_MAX;
+    size_t room = (bytes + alignment - 1) / alignment * alignment;
+    void *memory = aligned_alloc(std::max(alignment, sizeof(void *)), room);
+    std::fill_n(static_cast<char *>(memory), bytes, 0);
+    return memory;
+}
+
+uint64_t td_os_clock_ms(void) {
+    return clock_ms;
+}

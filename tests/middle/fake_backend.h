@@ -1,0 +1,32 @@
+// The back end under the middle end, in the tests' hand: spans lie in memory of the test's own, one behind the other,
+// so that their order is known, and run out when told to.
+#ifndef TESTS_MIDDLE_FAKE_BACKEND_H_
+#define TESTS_MIDDLE_FAKE_BACKEND_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+struct td_span;
+
+namespace fake_backend {
+
+// Spans that the middle end has now, in the order in which it asked for them.
+std::vector<const struct td_span *> spans();
+
+// Spans fail once so many more were handed out; SIZE_MAX for never.
+void limit_spans(size_t count);
+// As above, for td_metadata_alloc.
+void limit_metadata(size_t count);
+
+void set_clock_ms(uint64_t ms);
+
+// The argument of the last td_backend_maintain, 0 if there was none.
+uint64_t maintained_ms();
+
+// Between fork handlers, how many more prepares than dones there were.
+int forks_prepared();
+
+}  // namespace fake_backend
+
+#endif  // TESTS_MIDDLE_FAKE_BACKEND_H_

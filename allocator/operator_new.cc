@@ -20,7 +20,7 @@ new_handler get_new_handler() noexcept __attribute__((weak));
 }  // namespace std
 
 // What the compiler refers to for the one `catch` below.
-__asm__(".weak __gxx_personality_v0\n\t.weak __cxa_begin_catch\n\t.weak __cxa_end_catch");
+__asm__(".weak __gxx_personality_v0\n\t.weak __cxa_begin_catch\n\t.weak __cxa_end_catch\n\t.weak _ZSt9terminatev");
 
 namespace {
 

@@ -1,7 +1,7 @@
 // A test program that runs itself again, as a child process in a role of its own.
 //
 // A child sees a fresh allocator, may be given an environment and limits that a test could not set for itself, and may
-// die. Linking this library gives a test its main(): with `--child=ROLE` it runs that role, else googletest.
+// die. Linking this library gives a test its main(): with --child=ROLE it runs that role, else googletest.
 //
 //     CHILD_ROLE(allocate_much) {
 //         return malloc(1 << 20) == nullptr;   // the exit status

@@ -109,16 +109,28 @@ def shell_findings():
     return findings
 
 
+def _front_ends():
+    return sorted(entry.name for entry in os.scandir(os.path.join(source.ROOT, "frontends")) if entry.is_dir())
+
+
+def _tidy(path, include):
+    """Findings in one file; with `include` as a further folder to find headers in, if it is not None."""
+    options = ["-std=gnu11", "-I."] + (["-I" + include] if include else [])
+    result = subprocess.run(["clang-tidy", "--quiet", "--warnings-as-errors=*", path, "--"] + options, cwd=source.ROOT,
+                            check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    lines = [line for line in result.stdout.splitlines() if re.search(r": (error|warning):", line)]
+    if result.returncode != 0 and not lines:
+        lines = [path + ": " + result.stderr.strip()]
+    return [os.path.relpath(line, source.ROOT) if line.startswith("/") else line for line in lines]
+
+
 def tidy_findings():
-    """What clang-tidy says of the allocator's C files."""
-    files = [path for path in source.paths(".c") if path.startswith(LAYERS)]
-    findings = []
-    for path in files:
-        result = subprocess.run(["clang-tidy", "--quiet", "--warnings-as-errors=*", path, "--", "-std=gnu11", "-I."],
-                                cwd=source.ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                universal_newlines=True)
-        lines = [line for line in result.stdout.splitlines() if re.search(r": (error|warning):", line)]
-        if result.returncode != 0 and not lines:
-            lines = [path + ": " + result.stderr.strip()]
-        findings += [os.path.relpath(line, source.ROOT) if line.startswith("/") else line for line in lines]
-    return findings
+    """What clang-tidy says of the allocator's C files; of malloc with each front end's fast path inlined."""
+    findings = set()
+    for path in source.paths(".c"):
+        if path.startswith("allocator/"):
+            for front_end in _front_ends():
+                findings.update(_tidy(path, "frontends/" + front_end))
+        elif path.startswith(LAYERS):
+            findings.update(_tidy(path, None))
+    return sorted(findings)

@@ -14,12 +14,12 @@ import xml.etree.ElementTree
 import inputs
 import launch
 
-_TEXT_LINES = 500000
-_C_FUNCTIONS = 2500
+_TEXT_LINES = 300000
+_C_FUNCTIONS = 700
 _COMMITS = 1200
 _SQLITE_ROWS = 1000000
 _REDIS_KEYS = 40000
-_REDIS_REQUESTS = 100000
+_REDIS_REQUESTS = 60000
 _START_TIMEOUT_S = 60
 
 # Modules that start threads and processes, and that allocate much and variously.

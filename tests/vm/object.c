@@ -13,8 +13,8 @@ enum {
     OWNER_SHIFT = 48,
     WORD_BYTES = 8,
     STAMP_WORDS = 2,
-    DENSE_WORDS = 128,    // so many words at the start of an object have the pattern;
-    SPARSE_STRIDE = 512,  // from there on one word of so many has, and the last
+    DENSE_WORDS = 32,     // so many words at the start of an object have the pattern;
+    SPARSE_STRIDE = 128,  // from there on one word of so many has, and the last
     ALIGNMENT_COUNT = 6,
 };
 

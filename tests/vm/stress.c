@@ -154,8 +154,8 @@ static void disturb_once(uint64_t act, struct random *random) {
         affinity_shuffle(tid, random);
         disturber_moves++;
     }
-    if (act % 8 == 0) {
-        tandem_release_memory(act % 16 == 0 ? SIZE_MAX : RELEASE_BYTES);
+    if (act % 16 == 0) {
+        tandem_release_memory(act % 64 == 0 ? SIZE_MAX : RELEASE_BYTES);
         disturber_releases++;
     }
     if (act % 32 == 0)

@@ -1,4 +1,5 @@
 // Which allocator this is: that the binary has the front end that it was built with, and can say so.
+#include <cstdio>
 #include <set>
 #include <string>
 
@@ -33,6 +34,7 @@ TEST(front_end, is_in_one_of_its_modes) {
 
 TEST(front_end, says_in_one_line_why) {
     const std::string reason = tandem_mode_reason();
+    printf("%s, %s, %s: %s\n", tandem_front_end(), tandem_mode(), tandem_index(), reason.c_str());
     EXPECT_FALSE(reason.empty());
     EXPECT_EQ(reason.find('\n'), std::string::npos) << reason;
 }

@@ -61,7 +61,8 @@ static bool hold_range(struct td_segment *segment, size_t *page, size_t *pages) 
     size_t os_page = td_os_page_bytes();
     size_t granule = os_page > TD_PAGE_BYTES ? os_page / TD_PAGE_BYTES : 1;
     while (td_segment_next_dirty_range(segment, page, pages)) {
-        size_t end = (*page + *pages) & ~(granule - 1);
+        size_t behind = *page + *pages;
+        size_t end = behind & ~(granule - 1);
         *page = (*page + granule - 1) & ~(granule - 1);
         if (*page < end) {
             *pages = end - *page;
@@ -69,6 +70,7 @@ static bool hold_range(struct td_segment *segment, size_t *page, size_t *pages) 
             td_page_heap_relink(segment);
             return true;
         }
+        *page = behind;
     }
     return false;
 }

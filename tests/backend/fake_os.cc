@@ -13,7 +13,7 @@ extern "C" {
 
 namespace {
 
-constexpr size_t os_page_bytes = 4096;
+size_t os_page_bytes = 4096;
 
 std::mutex mutex;
 std::map<uintptr_t, size_t> mappings;       // guarded by mutex; bytes by begin
@@ -24,6 +24,7 @@ uint64_t calls;                             // guarded by mutex
 size_t bytes_left = SIZE_MAX;               // guarded by mutex
 bool purges_fail;                           // guarded by mutex
 bool moves_fail;                            // guarded by mutex
+bool moves_break;                           // guarded by mutex
 
 uintptr_t address_of(const void *pointer) {
     return reinterpret_cast<uintptr_t>(pointer);
@@ -118,9 +119,15 @@ void fake_os::fail_purges(bool fails) {
     purges_fail = fails;
 }
 
-void fake_os::fail_moves(bool fails) {
+void fake_os::set_page_bytes(size_t bytes) {
+    std::lock_guard<std::mutex> guard(mutex);
+    os_page_bytes = bytes;
+}
+
+void fake_os::fail_moves(bool fails, bool breaks) {
     std::lock_guard<std::mutex> guard(mutex);
     moves_fail = fails;
+    moves_break = breaks;
 }
 
 void fake_os::limit_mapping(size_t bytes) {
@@ -129,6 +136,7 @@ void fake_os::limit_mapping(size_t bytes) {
 }
 
 size_t td_os_page_bytes(void) {
+    std::lock_guard<std::mutex> guard(mutex);
     return os_page_bytes;
 }
 
@@ -157,12 +165,11 @@ void *td_os_map(size_t bytes, size_t alignment) {
 int td_os_map_at(void *address, size_t bytes) {
     std::lock_guard<std::mutex> guard(mutex);
     count_call();
-    void *memory =
-        mmap(address, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    void *memory = mmap(address, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
     if (memory == MAP_FAILED) {
-        return -ENOMEM;
+        return -errno;
     }
-    forget_mapping(address_of(address), bytes);
     mappings[address_of(address)] = bytes;
     return 0;
 }
@@ -177,7 +184,8 @@ void td_os_unmap(void *address, size_t bytes) {
 int td_os_purge(void *address, size_t bytes) {
     std::lock_guard<std::mutex> guard(mutex);
     count_call();
-    if (purges_fail || !is_mapped_locked(address_of(address), bytes)) {
+    bool whole_pages = (address_of(address) | bytes) % os_page_bytes == 0;
+    if (purges_fail || !whole_pages || !is_mapped_locked(address_of(address), bytes)) {
         return -EINVAL;
     }
     madvise(address, bytes, MADV_DONTNEED);
@@ -189,14 +197,16 @@ int td_os_move(void *from, void *to, size_t bytes) {
     std::lock_guard<std::mutex> guard(mutex);
     count_call();
     bool both_mapped = is_mapped_locked(address_of(from), bytes) && is_mapped_locked(address_of(to), bytes);
+    if (moves_break) {
+        munmap(to, bytes);
+        forget_mapping(address_of(to), bytes);
+        return -EFAULT;
+    }
     if (moves_fail || !both_mapped) {
-        return -ENOMEM;
+        return -EINVAL;
     }
-    if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED) {
-        return -errno;
-    }
-    forget_mapping(address_of(from), bytes);
-    return 0;
+    int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+    return mremap(from, bytes, bytes, flags, to) == MAP_FAILED ? -errno : 0;
 }
 
 void td_os_advise_hugepages(void *address, size_t bytes, bool wanted) {

@@ -29,9 +29,13 @@ bool wants_hugepages(uintptr_t address);
 
 void set_clock_ms(uint64_t ms);
 
+// 4 KiB unless told otherwise; for what is purged only.
+void set_page_bytes(size_t bytes);
+
 // What fails until told otherwise.
 void fail_purges(bool fails);
-void fail_moves(bool fails);
+// With `breaks`, what the pages should move to is unmapped thereby.
+void fail_moves(bool fails, bool breaks = false);
 // Mappings fail once so many more bytes would be mapped; SIZE_MAX for never.
 void limit_mapping(size_t bytes);
 

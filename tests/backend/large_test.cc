@@ -167,7 +167,7 @@ TEST_F(large, moves_by_pages_and_keeps_its_contents) {
     }
 }
 
-TEST_F(large, what_a_move_leaves_behind_is_clean_and_usable) {
+TEST_F(large, what_a_move_leaves_behind_is_zero_and_still_mapped) {
     fake_os::range left = {0, 0};
     object it = {allocate(4 * mib), 4 * mib, 'l'};
     char *fence = allocate(2 * mib);
@@ -191,6 +191,22 @@ TEST_F(large, a_failed_move_changes_nothing) {
     EXPECT_TRUE(it.is_whole(it.size));
     EXPECT_EQ(td_large_usable_bytes(it.memory, "free"), it.size);
     deallocate(it.memory);
+    deallocate(fence);
+}
+
+// As when the program has locked a part of it, so that the kernel does not move it as one.
+TEST_F(large, pages_that_cannot_be_moved_are_copied) {
+    object it = {allocate(5 * mib), 5 * mib, 'c'};
+    char *fence = allocate(2 * mib);
+    it.fill(0);
+    fake_os::fail_moves(true, true);
+    char *memory = static_cast<char *>(td_large_resize(it.memory, 90 * mib));
+    fake_os::fail_moves(false);
+    ASSERT_NE(memory, nullptr);
+    it.memory = memory;
+    EXPECT_TRUE(it.is_whole(it.size));
+    EXPECT_TRUE(fake_os::is_mapped(reinterpret_cast<uintptr_t>(memory), 90 * mib));
+    deallocate(memory);
     deallocate(fence);
 }
 
@@ -235,7 +251,8 @@ TEST_F(large, random_operations_keep_contents) {
             objects.erase(objects.begin() + static_cast<std::ptrdiff_t>(which));
         }
         if (step % 16 == 0) {
-            fake_os::fail_moves(random() % 3 == 0);
+            unsigned kind = static_cast<unsigned>(random() % 6);
+            fake_os::fail_moves(kind < 2, kind == 0);
             td_backend_purge(random() % (16 * mib));
         }
     }

@@ -49,18 +49,6 @@ TEST(os, purged_pages_read_as_zeros_and_their_neighbours_stay) {
     td_os_unmap(memory, 4 * page);
 }
 
-TEST(os, purges_only_whole_pages) {
-    size_t page = td_os_page_bytes();
-    char *memory = static_cast<char *>(td_os_map(3 * page, page));
-    memset(memory, 0xa5, 3 * page);
-    EXPECT_NE(td_os_purge(memory + 1, page), 0);
-    EXPECT_EQ(td_os_purge(memory + 1, 2 * page), 0);
-    EXPECT_FALSE(reads_as_zeros(memory, page));
-    EXPECT_TRUE(reads_as_zeros(memory + page, page));
-    EXPECT_FALSE(reads_as_zeros(memory + 2 * page, page));
-    td_os_unmap(memory, 3 * page);
-}
-
 TEST(os, a_purge_of_locked_memory_fails_and_keeps_errno) {
     size_t page = td_os_page_bytes();
     char *memory = static_cast<char *>(td_os_map(page, page));
@@ -83,10 +71,22 @@ TEST(os, moves_pages_with_their_contents) {
     EXPECT_EQ(to[0], 0x5a);
     EXPECT_EQ(to[2 * mib - 1], 0x5a);
     EXPECT_TRUE(reads_as_zeros(to + 2 * mib, 2 * mib));
-    ASSERT_EQ(td_os_map_at(from, 2 * mib), 0);
     EXPECT_TRUE(reads_as_zeros(from, 2 * mib));
     td_os_unmap(from, 2 * mib);
     td_os_unmap(to, 4 * mib);
+}
+
+TEST(os, maps_at_an_address_only_where_nothing_is) {
+    char *memory = static_cast<char *>(td_os_map(2 * mib, 2 * mib));
+    memory[0] = 1;
+    errno = ENOTTY;
+    EXPECT_EQ(td_os_map_at(memory, mib), -EEXIST);
+    EXPECT_EQ(memory[0], 1);
+    td_os_unmap(memory, mib);
+    EXPECT_EQ(td_os_map_at(memory, mib), 0);
+    EXPECT_EQ(errno, ENOTTY);
+    EXPECT_EQ(memory[0], 0);
+    td_os_unmap(memory, 2 * mib);
 }
 
 TEST(os, the_clock_runs_forwards_and_somebody_runs_us) {

@@ -1,0 +1,350 @@
+// The policy of slabs, over a middle end that counts. What the fast paths do is done by the plain pop and push.
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <random>
+#include <set>
+#include <vector>
+
+#include "tests/frontends/fake_middle.h"
+#include "gtest/gtest.h"
+
+extern "C" {
+#include "base/size_class.h"
+#include "frontends/slab.h"
+}
+
+namespace {
+
+constexpr size_t budget = TD_SLAB_BUDGET_BYTES;
+
+class slab : public testing::Test {
+  protected:
+    void SetUp() override {
+        td_size_class_init();
+        slab_ = td_slab_new();
+        ASSERT_NE(slab_, nullptr);
+    }
+
+    void TearDown() override {
+        td_slab_reset(slab_);
+        expect_nothing_is_out();
+        free(slab_);
+    }
+
+    static void expect_nothing_is_out() {
+        for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
+            EXPECT_EQ(fake_middle::objects_out(i), 0u) << "class " << i;
+        }
+    }
+
+    void *allocate(size_t class_index) {
+        void *object = td_slab_plain_pop(slab_, class_index);
+        return object != nullptr ? object : td_slab_refill(&td_slab_plain_ops, slab_, class_index, budget_);
+    }
+
+    void deallocate(size_t class_index, void *object) {
+        if (!td_slab_plain_push(slab_, class_index, object)) {
+            td_slab_overflow(&td_slab_plain_ops, slab_, class_index, object, budget_);
+        }
+    }
+
+    std::vector<void *> allocate_many(size_t class_index, size_t count) {
+        std::vector<void *> objects;
+        for (size_t i = 0; i < count; i++) {
+            objects.push_back(allocate(class_index));
+        }
+        return objects;
+    }
+
+    void deallocate_all(size_t class_index, const std::vector<void *> &objects) {
+        for (void *object : objects) {
+            deallocate(class_index, object);
+        }
+    }
+
+    struct td_slab *slab_ = nullptr;
+    size_t budget_ = budget;
+};
+
+TEST_F(slab, of_zeros_has_nothing_and_takes_nothing) {
+    void *zeros = calloc(1, TD_SLAB_BYTES);
+    struct td_slab *empty = static_cast<struct td_slab *>(zeros);
+    int object;
+    for (size_t i = 0; i < TD_CLASS_COUNT; i++) {
+        EXPECT_EQ(td_slab_plain_pop(empty, i), nullptr);
+        EXPECT_FALSE(td_slab_plain_push(empty, i, &object));
+    }
+    EXPECT_EQ(td_slab_cached_bytes(empty), 0u);
+    free(zeros);
+}
+
+TEST_F(slab, hands_every_object_to_one_owner_only) {
+    for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
+        std::vector<void *> held = allocate_many(i, 600);
+        ASSERT_EQ(std::set<void *>(held.begin(), held.end()).size(), held.size());
+        ASSERT_EQ(std::count(held.begin(), held.end(), nullptr), 0);
+        ASSERT_GE(fake_middle::objects_out(i), held.size());
+        deallocate_all(i, held);
+        td_slab_flush(&td_slab_plain_ops, slab_);
+        ASSERT_EQ(fake_middle::objects_out(i), 0u);
+    }
+}
+
+TEST_F(slab, what_is_out_is_held_or_cached) {
+    std::mt19937 random(1);
+    std::vector<std::vector<void *>> held(TD_CLASS_COUNT);
+    std::set<void *> known;
+    for (int step = 0; step < 60000 && !HasFatalFailure(); step++) {
+        size_t i = 1 + (random() % 3 == 0 ? random() % (TD_CLASS_COUNT - 1) : random() % 6);
+        // Phases in which a class grows, and others in which it shrinks.
+        bool grows = (static_cast<size_t>(step) / 500 + i) % 2 == 0;
+        if (held[i].empty() || random() % 8 < (grows ? 6 : 2)) {
+            void *object = allocate(i);
+            ASSERT_NE(object, nullptr);
+            ASSERT_TRUE(known.insert(object).second) << "handed out while it was held";
+            held[i].push_back(object);
+        } else {
+            std::swap(held[i].back(), held[i][random() % held[i].size()]);
+            known.erase(held[i].back());
+            deallocate(i, held[i].back());
+            held[i].pop_back();
+        }
+        if (step % 5000 == 4999) {
+            td_slab_flush(&td_slab_plain_ops, slab_);
+            ASSERT_EQ(td_slab_cached_bytes(slab_), 0u);
+        }
+        if (step % 100 == 0) {
+            size_t cached_bytes = 0;
+            for (size_t each = 1; each < TD_CLASS_COUNT; each++) {
+                cached_bytes += (fake_middle::objects_out(each) - held[each].size()) * td_class_bytes(each);
+            }
+            ASSERT_EQ(td_slab_cached_bytes(slab_), cached_bytes);
+        }
+    }
+    for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
+        deallocate_all(i, held[i]);
+    }
+}
+
+TEST_F(slab, stays_within_its_budget) {
+    for (size_t limit : {budget, TD_SLAB_BUDGET_MIN_BYTES}) {
+        budget_ = limit;
+        td_slab_reset(slab_);
+        for (int round = 0; round < 3; round++) {
+            for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
+                for (int burst = 0; burst < 4; burst++) {
+                    deallocate_all(i, allocate_many(i, 300));
+                    ASSERT_LE(slab_->capacity_bytes, static_cast<int64_t>(limit)) << td_class_bytes(i);
+                    ASSERT_GE(slab_->capacity_bytes, 0);
+                    // Two stacks for each bin's capacity.
+                    ASSERT_LE(td_slab_cached_bytes(slab_), 2 * limit) << td_class_bytes(i);
+                }
+            }
+        }
+    }
+}
+
+#if !TD_TINY
+TEST_F(slab, a_full_stack_of_frees_feeds_allocations) {
+    constexpr size_t i = 4;
+    for (int round = 0; round < 20; round++) {
+        deallocate_all(i, allocate_many(i, 100));
+    }
+    size_t fetches = fake_middle::fetches(), returns = fake_middle::returns();
+    for (int round = 0; round < 100; round++) {
+        std::vector<void *> held = allocate_many(i, 100);
+        // The other way round, so that no stack is ever what it was.
+        std::reverse(held.begin(), held.end());
+        deallocate_all(i, held);
+    }
+    EXPECT_EQ(fake_middle::fetches(), fetches) << "a load that fits went to the middle end";
+    EXPECT_EQ(fake_middle::returns(), returns);
+}
+
+TEST_F(slab, capacity_goes_to_the_bins_that_miss) {
+    budget_ = TD_SLAB_BUDGET_MIN_BYTES;
+    size_t first = td_class_of(128), second = td_class_of(256);
+    for (int round = 0; round < 20; round++) {
+        deallocate_all(first, allocate_many(first, 200));
+    }
+    ASSERT_GT(slab_->capacity_bytes, static_cast<int64_t>(budget_ / 2)) << "the first class has not filled the budget";
+    for (int round = 0; round < 200; round++) {
+        deallocate_all(second, allocate_many(second, 50));
+    }
+    size_t fetches = fake_middle::fetches();
+    for (int round = 0; round < 10; round++) {
+        deallocate_all(second, allocate_many(second, 50));
+    }
+    EXPECT_EQ(fake_middle::fetches(), fetches) << "the second class got no room";
+}
+
+TEST_F(slab, a_bin_that_is_only_ever_empty_stays_small) {
+    constexpr size_t i = 1;
+    std::vector<void *> held = allocate_many(i, 20000);
+    size_t capacity = static_cast<size_t>(slab_->capacity_bytes) / td_class_bytes(i);
+    EXPECT_LE(capacity, 2u * td_class_info[i].batch);
+    deallocate_all(i, held);
+}
+#endif
+
+TEST_F(slab, refills_with_few_calls) {
+    constexpr size_t i = 1;
+    allocate_many(i, 0);
+    size_t fetches = fake_middle::fetches();
+    std::vector<void *> held = allocate_many(i, 100 * TD_BATCH_MAX);
+    EXPECT_LE(fake_middle::fetches() - fetches, TD_TINY ? 100u : 120u);
+    deallocate_all(i, held);
+}
+
+TEST_F(slab, without_memory_it_says_so_and_loses_nothing) {
+    fake_middle::limit_objects(10);
+    std::vector<void *> held;
+    for (void *object; (object = allocate(7)) != nullptr;) {
+        held.push_back(object);
+        ASSERT_LE(held.size(), 10u);
+    }
+    EXPECT_EQ(held.size(), 10u);
+    EXPECT_EQ(errno, ENOMEM);
+    void *again = held.back();
+    held.pop_back();
+    deallocate(7, again);
+    EXPECT_EQ(allocate(7), again) << "what was freed is not found again";
+    held.push_back(again);
+    fake_middle::limit_objects(SIZE_MAX);
+    deallocate_all(7, held);
+}
+
+TEST_F(slab, a_reset_leaves_neither_objects_nor_capacity) {
+    for (size_t i = 1; i < TD_CLASS_COUNT; i += 3) {
+        deallocate_all(i, allocate_many(i, 50));
+    }
+    EXPECT_GT(slab_->capacity_bytes, 0);
+    td_slab_reset(slab_);
+    EXPECT_EQ(slab_->capacity_bytes, 0);
+    EXPECT_EQ(td_slab_cached_bytes(slab_), 0u);
+    expect_nothing_is_out();
+    deallocate_all(5, allocate_many(5, 100));  // and it can be used again
+}
+
+TEST_F(slab, activity_changes_with_use) {
+    uint64_t before = td_slab_activity(slab_);
+    void *object = allocate(3);
+    uint64_t used = td_slab_activity(slab_);
+    EXPECT_NE(used, before);
+    EXPECT_EQ(td_slab_activity(slab_), used);
+    deallocate(3, object);
+    EXPECT_NE(td_slab_activity(slab_), used);
+}
+
+TEST_F(slab, asks_for_maintenance_now_and_then) {
+    size_t before = fake_middle::maintenances();
+    for (int i = 0; i < 64; i++) {
+        deallocate_all(2, allocate_many(2, 1000));
+    }
+    size_t steps = slab_->refills + slab_->flushes;
+    EXPECT_GT(fake_middle::maintenances(), before);
+    EXPECT_LE(fake_middle::maintenances() - before, steps / 16 + 1);
+}
+
+TEST_F(slab, a_failed_allocation_empties_the_caches_and_tries_again) {
+    size_t drains = fake_middle::drains();
+    void *object = td_slab_alloc_failed(6, 90, TD_RETURN_NULL);
+    EXPECT_NE(object, nullptr);
+    EXPECT_EQ(fake_middle::drains(), drains + 1);
+    td_slab_free_uncached(6, object, false);
+    fake_middle::fail_fetches(2);
+    errno = 0;
+    EXPECT_EQ(td_slab_alloc_failed(6, 90, TD_RETURN_NULL), nullptr);
+    EXPECT_EQ(errno, ENOMEM);
+    size_t failures = fake_middle::new_failures();
+    EXPECT_EQ(td_slab_alloc_failed(6, 90, TD_THROW), nullptr);
+    EXPECT_EQ(fake_middle::new_failures(), failures + 1);
+}
+
+TEST_F(slab, objects_pass_by_threads_that_have_none) {
+    std::vector<void *> held;
+    for (int i = 0; i < 100; i++) {
+        held.push_back(td_slab_alloc_uncached(2, i % 2 == 0));
+    }
+    EXPECT_EQ(std::set<void *>(held.begin(), held.end()).size(), held.size());
+    EXPECT_EQ(fake_middle::objects_out(2), held.size());
+    for (void *object : held) {
+        td_slab_free_uncached(2, object, false);
+    }
+}
+
+TEST_F(slab, knows_what_was_freed_last) {
+    void *object = allocate(3);
+    deallocate(3, object);
+    ASSERT_FALSE(td_slab_plain_push(slab_, 3, object));
+    EXPECT_TRUE(td_slab_was_freed_last(slab_, 3, object));
+    int other;
+    EXPECT_FALSE(td_slab_was_freed_last(slab_, 3, &other));
+    EXPECT_FALSE(td_slab_was_freed_last(slab_, 4, object));
+    EXPECT_EQ(td_slab_plain_pop(slab_, 4), nullptr);
+}
+
+// Two CPUs' slabs, between which the thread is moved at any step.
+struct td_slab *moving_slabs[2];
+std::mt19937 moving_random(9);
+
+size_t moving_pop_batch(struct td_slab *, size_t class_index, void **objects, size_t count) {
+    return td_slab_plain_ops.pop_batch(moving_slabs[moving_random() % 2], class_index, objects, count);
+}
+
+size_t moving_push_batch(struct td_slab *, size_t class_index, void *const *objects, size_t count) {
+    return td_slab_plain_ops.push_batch(moving_slabs[moving_random() % 2], class_index, objects, count);
+}
+
+// Fails at times: the slab's owner was there first.
+bool moving_replace_bin(struct td_slab *on, size_t class_index, uint64_t expected, uint64_t desired) {
+    return moving_random() % 4 != 0 && td_slab_plain_ops.replace_bin(on, class_index, expected, desired);
+}
+
+const struct td_slab_ops moving_ops = {moving_pop_batch, moving_push_batch, moving_replace_bin};
+
+TEST_F(slab, steps_that_meet_different_slabs_lose_nothing) {
+    struct td_slab *other = td_slab_new();
+    moving_slabs[0] = slab_;
+    moving_slabs[1] = other;
+    std::mt19937 random(2);
+    std::vector<std::vector<void *>> held(TD_CLASS_COUNT);
+    std::set<void *> known;
+    budget_ = size_t{64} << 10;
+    for (int step = 0; step < 60000 && !HasFatalFailure(); step++) {
+        size_t i = 1 + random() % 20 * (random() % 4 == 0 ? 4 : 1);
+        struct td_slab *on = moving_slabs[random() % 2];
+        bool grows = (static_cast<size_t>(step) / 700 + i) % 2 == 0;
+        if (held[i].empty() || random() % 8 < (grows ? 6 : 2)) {
+            void *object = td_slab_plain_pop(on, i);
+            object = object != nullptr ? object : td_slab_refill(&moving_ops, on, i, budget_);
+            ASSERT_NE(object, nullptr);
+            ASSERT_TRUE(known.insert(object).second) << "handed out while it was held";
+            held[i].push_back(object);
+        } else {
+            std::swap(held[i].back(), held[i][random() % held[i].size()]);
+            known.erase(held[i].back());
+            if (!td_slab_plain_push(on, i, held[i].back())) {
+                td_slab_overflow(&moving_ops, on, i, held[i].back(), budget_);
+            }
+            held[i].pop_back();
+        }
+        if (step % 100 == 0) {
+            size_t cached_bytes = 0;
+            for (size_t each = 1; each < TD_CLASS_COUNT; each++) {
+                cached_bytes += (fake_middle::objects_out(each) - held[each].size()) * td_class_bytes(each);
+            }
+            ASSERT_EQ(td_slab_cached_bytes(slab_) + td_slab_cached_bytes(other), cached_bytes);
+        }
+    }
+    for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
+        deallocate_all(i, held[i]);
+    }
+    td_slab_reset(other);
+    free(other);
+}
+
+}  // namespace

@@ -96,6 +96,7 @@ size_t td_middle_fetch(size_t class_index, void **objects, size_t count) {
 void td_middle_return(size_t class_index, void *const *objects, size_t count) {
     return_count++;
     EXPECT_LE(count, size_t{TD_BATCH_MAX} + TD_BATCH_SLACK);
+    objects_left += objects_left != SIZE_MAX ? count : 0;
     class_state &state = classes[class_index];
     for (size_t i = 0; i < count; i++) {
         EXPECT_EQ(state.out.erase(objects[i]), 1u) << "returned twice, or to another class";

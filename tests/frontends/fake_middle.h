@@ -15,7 +15,7 @@ size_t objects_out(size_t class_index);
 size_t fetches();
 size_t returns();
 
-// Fetches fail once so many more objects were handed out; SIZE_MAX for never.
+// Fetches fail once so many more objects are out; SIZE_MAX for never.
 void limit_objects(size_t count);
 // The next `count` fetches fail.
 void fail_fetches(size_t count);

@@ -153,7 +153,7 @@ static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
                                           .free_top = (uint16_t)first,
                                           .free_limit = (uint16_t)(first + capacity),
                                           .bottom = first & 0x3fff,
-                                          .region = (uint16_t)region & 3}};
+                                          .region = (uint32_t)region & 3}};
     bool is_moved =
         old.alloc_count == 0 && old.free_count == 0 && ops->replace_bin(slab, class_index, old.word.word, new.word);
     if (is_moved)

@@ -237,8 +237,11 @@ void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t
         return object;
     object = refill(ops, slab, class_index, budget_bytes);
     td_slab_tick(slab);
-    if (td_likely(object != NULL))
-        return object;
+    return td_likely(object != NULL) ? object : td_slab_swap_and_pop(ops, slab, class_index);
+}
+
+void *td_slab_swap_and_pop(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
+    void *object;
     return take_objects(ops, slab, class_index, &object, 1) != 0 ? object : NULL;
 }
 

@@ -97,6 +97,9 @@ void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t
 void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer,
                       size_t budget_bytes);
 
+// Lets the bin's stacks change roles and takes an object, if there is one. Takes no lock.
+void *td_slab_swap_and_pop(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index);
+
 // Returns all objects to the middle end.
 void td_slab_flush(const struct td_slab_ops *ops, struct td_slab *slab);
 // The same, and makes the slab as new, where nobody uses it.

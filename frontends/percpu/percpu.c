@@ -162,13 +162,22 @@ static void *alloc_from(struct attachment with, size_t class_index) {
     return td_slab_refill(with.ops, with.slab, class_index, TD_SLAB_BUDGET_BYTES);
 }
 
+// Set while the thread may hold a lock of the middle end: a signal handler that allocates then should need none.
+static __thread bool is_in_slow_path;  // owner only
+
 void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
     bool is_first = !td_area_is_attached();
     struct attachment with = attach();
     // To a thread that was not attached its CPU's slab looked empty.
     void *object = is_first ? td_rseq_pop(td_area, class_index) : NULL;
-    if (object == NULL)
-        object = alloc_from(with, class_index);
+    if (td_unlikely(is_in_slow_path) && object == NULL && with.slab != NULL)
+        object = td_slab_swap_and_pop(with.ops, with.slab, class_index);
+    if (td_unlikely(object != NULL))
+        return object;
+    bool was_in_slow_path = is_in_slow_path;
+    is_in_slow_path = true;
+    object = alloc_from(with, class_index);
+    is_in_slow_path = was_in_slow_path;
     return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
 }
 
@@ -186,7 +195,10 @@ void td_frontend_free_slow(size_t class_index, void *pointer) {
     }
     if (with.ops->push_batch(with.slab, class_index, &pointer, 1) != 0)
         return;
+    bool was_in_slow_path = is_in_slow_path;
+    is_in_slow_path = true;
     td_slab_overflow(with.ops, with.slab, class_index, pointer, TD_SLAB_BUDGET_BYTES);
+    is_in_slow_path = was_in_slow_path;
 }
 
 void td_frontend_flush(void) {

@@ -23,6 +23,8 @@ enum {
     HANDLER_OWNER_BIT = 0x8000,
     BATCH_OBJECTS = 96,
     STEPS_PER_FLUSH = 8192,
+    STEPS_PER_RELEASE = 4096,
+    RELEASE_BYTES = 4096,
     STEPS_PER_AFFINITY_CHANGE = 2048,
     STEPS_PER_BATCH = 512,
     MAX_SIGNAL_DELAY_NS = 50000,
@@ -131,6 +133,14 @@ static void flush_cache(void) {
     add(&self->counts.flushes, 1);
 }
 
+// Little memory, but all caches are emptied for it: those of other CPUs too, on which sequences are under way.
+static void release_memory(void) {
+    allocator_call = "tandem_release_memory";
+    tandem_release_memory(RELEASE_BYTES);
+    allocator_call = NULL;
+    add(&self->counts.releases, 1);
+}
+
 static void take_step(uint64_t step) {
     struct object *object = &self->objects[random_below(&self->random, WORKER_OBJECTS)];
     uint64_t percent = random_below(&self->random, 100);
@@ -151,6 +161,8 @@ static void take_step(uint64_t step) {
         make_and_drop_batch();
     if (step % STEPS_PER_FLUSH == 0)
         flush_cache();
+    if (step % STEPS_PER_RELEASE == 0)
+        release_memory();
     if (step % STEPS_PER_AFFINITY_CHANGE == 0) {
         affinity_shuffle(0, &self->random);
         add(&self->counts.affinity_changes, 1);

@@ -19,6 +19,7 @@ struct worker_counts {
     uint64_t operations;        // calls of the allocator
     uint64_t affinity_changes;  // of its own
     uint64_t flushes;
+    uint64_t releases;
     uint64_t handler_operations;
     uint64_t signals;
     uint64_t signals_in_sequences;  // that interrupted a restartable sequence

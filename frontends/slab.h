@@ -16,9 +16,9 @@
 // zero, and the limit 0 keeps everything out. A bin's first slots are few; one that grows gets more of them elsewhere
 // in the slab, so a slab touches no more memory than its bins need. Slots given up stay unused.
 //
-// Why two stacks: with one, a malloc that follows a free waits for the very store that the free ends with, whose address
-// waits for the page map, which waits for the pointer that the malloc before returned: in a loop of nothing else 16
-// cycles for each pair, against 10 with two.
+// Why two stacks: with one, a malloc that follows a free waits for the very store that the free ends with, whose
+// address waits for the page map, which waits for the pointer that the malloc before returned: in a loop of nothing
+// else 16 cycles for each pair, against 10 with two.
 //
 // What may change a bin while its owner runs is the front end's business: `struct td_slab_ops` is how the policy asks.
 #ifndef FRONTENDS_SLAB_H_

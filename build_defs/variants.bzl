@@ -61,7 +61,7 @@ def tandem_cc_test(
         copts = [],
         local_defines = [],
         tags = [],
-        size = "small",
+        size = "medium",
         front_ends = FRONT_ENDS,
         **kwargs):
     """`<name>_<front end>_test` for each front end, and with `tiny` also `<name>_<front end>_tiny_test`.

@@ -41,8 +41,8 @@ def _digest(path):
 def _succeed(result, what):
     """The result's output, if it is a success: two allocators that fail alike show nothing."""
     if result.exit_code != 0:
-        raise launch.Failure("%s ended with %d: %s" % (what, result.exit_code,
-                                                       result.stderr.decode(errors="replace")[-500:]))
+        errors = result.stderr.decode(errors="replace")[-500:]
+        raise launch.Failure("%s ended with %d: %s" % (what, result.exit_code, " / ".join(errors.splitlines())))
     return result.stdout.decode(errors="replace")
 
 

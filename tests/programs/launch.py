@@ -124,7 +124,7 @@ class Launcher:
                                            file.read()))
             os.remove(path)
         # A program that takes malloc's address stands in for it (its PLT entry), and is bound like everybody else.
-        others = sorted(to for _, to in bindings if to != program and os.path.realpath(to) != self.library)
+        others = sorted({to for _, to in bindings if to != program and os.path.realpath(to) != self.library})
         if others or program not in (source for source, to in bindings if os.path.realpath(to) == self.library):
             raise Failure("%s: malloc is bound to %s, not to %s" % (program, others or "nothing", self.library))
 

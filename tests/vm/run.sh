@@ -19,7 +19,7 @@ machines=()
 cpu_counts=()
 registrations=()
 operations=10000000
-timeout_s=900
+timeout_s=1800
 self_checks=yes
 usage() {
     sed -n 's/^# \{0,1\}//; /^Usage/,/^Ends/p' "$0" >&2
@@ -151,7 +151,8 @@ run_self_checks() {
     }
     while read -r fault pattern; do
         if [ "$machine" = "$(uname -m)" ]; then
-            timeout 120 "$program" --operations=1000000 --patience-s=5 "--sabotage=$fault" >"$log" 2>&1
+            # The outer redirection is for what the shell itself says of a program that aborted.
+            { timeout 120 "$program" --operations=1000000 --patience-s=5 "--sabotage=$fault" >"$log" 2>&1; } 2>/dev/null
         else
             machine_boot "$kernel" "$initramfs" 2 "$log" 120 "" --operations=300000 --patience-s=5 \
                 "--sabotage=$fault"

@@ -51,7 +51,7 @@ void run_alone(fuzz::settings settings, size_t steps) {
 }
 
 TEST(random_operations, of_one_thread) {
-    run_alone({}, step_count(1000000));
+    run_alone({}, step_count(800000));
 }
 
 TEST(random_operations, on_few_objects) {
@@ -131,19 +131,19 @@ void run_together(uint64_t seed, size_t thread_count, size_t steps) {
 
 TEST(random_operations, of_two_threads) {
     for (uint64_t seed : seeds()) {
-        run_together(seed, 2, step_count(400000));
+        run_together(seed, 2, step_count(300000));
     }
 }
 
 TEST(random_operations, of_eight_threads) {
     for (uint64_t seed : seeds()) {
-        run_together(seed, 8, step_count(100000));
+        run_together(seed, 8, step_count(75000));
     }
 }
 
 TEST(random_operations, of_sixty_four_threads) {
     for (uint64_t seed : seeds()) {
-        run_together(seed, 64, step_count(4000));
+        run_together(seed, 64, step_count(2500));
     }
 }
 

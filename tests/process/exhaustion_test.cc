@@ -15,12 +15,13 @@
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
 #include "tests/process/child.h"
+#include "tests/process/variant.h"
 #include "tests/process/workload.h"
 #include "gtest/gtest.h"
 
 namespace {
 
-constexpr size_t limit_bytes = size_t{160} << 20;
+const size_t limit_bytes = size_t{variant::is_tiny ? 96u : 160u} << 20;
 
 child::settings with_limit(decltype(RLIMIT_AS) resource, size_t bytes, std::vector<std::string> arguments = {}) {
     child::settings settings;

@@ -146,11 +146,11 @@ initramfs_make() {
 machine_boot() {
     local kernel=$1 initramfs=$2 cpus=$3 log=$4 timeout_s=$5 environment=$6 threads=multi
     shift 6
-    # An emulated aarch64 that waits for a lock burns the time that the lock's holder needs, if both are threads that
-    # share one CPU of this machine: there one thread has to emulate all, in turn.
-    if [ "$machine" = aarch64 ] && [ "$cpus" -gt "$(nproc)" ]; then threads=single; fi
-    timeout --kill-after=10 "$timeout_s" "${emulator[@]}" -accel "tcg,thread=$threads" -smp "$cpus" -m 2048 -nic none -display none \
-        -monitor none -serial stdio -no-reboot -kernel "$kernel" -initrd "$initramfs" \
-        -append "console=$console quiet panic=-1 $environment -- $*" </dev/null 2>&1 | tr -d '\r' >"$log"
+    # An emulated CPU that waits for another burns the time that the other needs, if both are threads that share one CPU
+    # of this machine: there one thread emulates all, in turn. Sequences are interrupted at any point all the same.
+    if [ "$cpus" -gt "$(nproc)" ]; then threads=single; fi
+    timeout --kill-after=10 "$timeout_s" "${emulator[@]}" -accel "tcg,thread=$threads" -smp "$cpus" -m 2048 \
+        -nic none -display none -monitor none -serial stdio -no-reboot -kernel "$kernel" -initrd "$initramfs" \
+        -append "console=$console quiet panic=-1 $environment -- $*" </dev/null 2>&1 | sed -u 's|\r$||' >"$log"
     return "${PIPESTATUS[0]}"
 }

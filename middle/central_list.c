@@ -105,13 +105,19 @@ static size_t take_from_span(struct td_span *span, const struct td_class_info *i
     return taken;
 }
 
-// Adds a new span. The lock is given up meanwhile, so that others find what is returned in between.
-static bool add_span(struct central_list *list, size_t class_index) {
+// Makes a span and adds it. The lock is given up meanwhile: if others returned objects of this class in between, the
+// span is not needed and left in `surplus`, since a span that nothing was taken from would never be given back. False
+// if there is no memory.
+static bool add_span(struct central_list *list, size_t class_index, struct td_span **surplus) {
     list_unlock(list);
     struct td_span *span = td_backend_alloc_span(class_index);
     if (span != NULL)
         fill_bits(span, td_class_info[class_index].span_objects);
     list_lock(list);
+    if (list->free_objects != 0) {
+        *surplus = span;
+        return true;
+    }
     if (span == NULL)
         return false;
     list->spans++;
@@ -132,13 +138,14 @@ static void reverse(void **objects, size_t count) {
 size_t td_central_fetch(size_t class_index, void **objects, size_t count) {
     const struct td_class_info *info = &td_class_info[class_index];
     struct central_list *list = &lists[class_index];
+    struct td_span *surplus = NULL;
     size_t taken = 0;
     list_lock(list);
     while (taken < count) {
         struct td_span *span = fullest_span(list);
         if (span == NULL) {
             // What there is is enough: a short batch costs less than memory that nobody asked for.
-            if (taken != 0 || !add_span(list, class_index))
+            if (taken != 0 || !add_span(list, class_index, &surplus))
                 break;
             continue;
         }
@@ -148,6 +155,8 @@ size_t td_central_fetch(size_t class_index, void **objects, size_t count) {
         relink_span(list, info, span);
     }
     list_unlock(list);
+    if (surplus != NULL)
+        td_backend_free_span(surplus);
     reverse(objects, taken);
     return taken;
 }

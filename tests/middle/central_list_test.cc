@@ -90,6 +90,20 @@ TEST_F(central_list, hands_out_every_object_of_a_span_once) {
 }
 
 // A slab uses the last one first.
+TEST_F(central_list, a_span_made_while_others_returned_objects_is_not_kept) {
+    objects held = fetch_exactly(1, td_class_info[1].span_objects);
+    ASSERT_EQ(fake_backend::spans().size(), 1u);
+    fake_backend::while_making_a_span([&held] {
+        give_back(1, {held.back()});
+        held.pop_back();
+    });
+    objects more = fetch(1, 8);
+    EXPECT_EQ(more.size(), 1u);
+    EXPECT_EQ(fake_backend::spans().size(), 1u);
+    give_back(1, more);
+    give_back(1, held);
+}
+
 TEST_F(central_list, a_batch_is_in_address_order_lowest_last) {
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
         objects batch = fetch(i, td_class_info[i].batch);

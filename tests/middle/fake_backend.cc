@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <memory>
+#include <utility>
 
 extern "C" {
 #include "backend/backend.h"
@@ -25,6 +26,7 @@ struct fake_span {
 std::vector<std::unique_ptr<fake_span>> spans_out;  // in the order in which they were asked for
 size_t spans_left = SIZE_MAX;
 size_t metadata_left = SIZE_MAX;
+std::function<void()> during_next_span;
 uint64_t clock_ms = 1000;
 uint64_t last_maintained_ms;
 int prepared;
@@ -55,6 +57,10 @@ void fake_backend::limit_spans(size_t count) {
     spans_left = count;
 }
 
+void fake_backend::while_making_a_span(std::function<void()> action) {
+    during_next_span = std::move(action);
+}
+
 void fake_backend::limit_metadata(size_t count) {
     metadata_left = count;
 }
@@ -72,6 +78,9 @@ int fake_backend::forks_prepared() {
 }
 
 struct td_span *td_backend_alloc_span(size_t class_index) {
+    if (std::function<void()> action = std::exchange(during_next_span, nullptr)) {
+        action();
+    }
     if (spans_left == 0) {
         errno = ENOMEM;
         return nullptr;

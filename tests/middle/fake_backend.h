@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 struct td_span;
@@ -16,7 +17,9 @@ std::vector<const struct td_span *> spans();
 
 // Spans fail once so many more were handed out; SIZE_MAX for never.
 void limit_spans(size_t count);
-// As above, for td_metadata_alloc.
+// Called once, while the next span is made: what another thread does meanwhile.
+void while_making_a_span(std::function<void()> action);
+// As limit_spans, for td_metadata_alloc.
 void limit_metadata(size_t count);
 
 void set_clock_ms(uint64_t ms);

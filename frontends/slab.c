@@ -64,11 +64,9 @@ static struct bin_view view_bin(const struct td_slab *slab, size_t class_index) 
     const struct td_slab_bin *bin = &view.word.bin;
     if (bin->region == REGION_NONE)
         return view;
-    size_t lower = bin->bottom;
-    size_t upper = lower + region_slots(class_index, bin->region) + 1;
-    bool is_free_upper = bin->free_limit >= upper;
-    view.free_bottom = is_free_upper ? upper : lower;
-    view.alloc_bottom = is_free_upper ? lower : upper;
+    size_t distance = region_slots(class_index, bin->region) + 1;
+    view.free_bottom = bin->free_bottom;
+    view.alloc_bottom = bin->alloc_top < bin->free_bottom ? view.free_bottom - distance : view.free_bottom + distance;
     view.alloc_count = bin->alloc_top - view.alloc_bottom;
     view.free_count = bin->free_top - view.free_bottom;
     view.capacity = bin->free_limit - view.free_bottom;
@@ -103,29 +101,18 @@ static bool set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, si
     return false;
 }
 
-// Lets the stacks change roles if that of allocations is empty, that of frees is not, and nobody was there since
-// `view`.
-static bool swap_viewed(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index,
-                        const struct bin_view *view) {
-    if (view->alloc_count != 0 || view->free_count == 0)
-        return false;
-    union td_slab_bin_word new = view->word;
-    new.bin.alloc_top = view->word.bin.free_top;
-    new.bin.free_top = (uint16_t)view->alloc_bottom;
-    new.bin.free_limit = (uint16_t)(view->alloc_bottom + view->capacity);
-    return ops->replace_bin(slab, class_index, view->word.word, new.word);
-}
-
-static bool swap_stacks(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
-    struct bin_view view = view_bin(slab, class_index);
-    return swap_viewed(ops, slab, class_index, &view);
+// Lets the stacks change roles if that of allocations is empty and that of frees has `least` objects.
+static bool swap_stacks(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t least) {
+    uint64_t expected, desired;
+    return td_slab_swapped_bin(slab, class_index, least, &expected, &desired) &&
+           ops->replace_bin(slab, class_index, expected, desired);
 }
 
 // Takes up to `count` objects out of the bin, from both stacks.
 static size_t take_objects(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void **objects,
                            size_t count) {
     size_t taken = ops->pop_batch(slab, class_index, objects, count);
-    if (taken < count && swap_stacks(ops, slab, class_index))
+    if (taken < count && swap_stacks(ops, slab, class_index, 1))
         taken += ops->pop_batch(slab, class_index, objects + taken, count - taken);
     return taken;
 }
@@ -152,7 +139,7 @@ static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
     union td_slab_bin_word new = {.bin = {.alloc_top = (uint16_t)(first + slots + 1),
                                           .free_top = (uint16_t)first,
                                           .free_limit = (uint16_t)(first + capacity),
-                                          .bottom = first & 0x3fff,
+                                          .free_bottom = first & 0x3fff,
                                           .region = (uint32_t)region & 3}};
     bool is_moved =
         old.alloc_count == 0 && old.free_count == 0 && ops->replace_bin(slab, class_index, old.word.word, new.word);
@@ -225,14 +212,13 @@ static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t 
     if (count == 0)
         return NULL;
     keep_objects(ops, slab, class_index, objects, count - 1);
-    swap_stacks(ops, slab, class_index);
+    swap_stacks(ops, slab, class_index, 1);
     return objects[count - 1];
 }
 
 void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t budget_bytes) {
-    struct bin_view view = view_bin(slab, class_index);
     void *object;
-    if (view.free_count >= td_class_info[class_index].rotation && swap_viewed(ops, slab, class_index, &view) &&
+    if (swap_stacks(ops, slab, class_index, td_class_info[class_index].rotation) &&
         ops->pop_batch(slab, class_index, &object, 1) != 0)
         return object;
     object = refill(ops, slab, class_index, budget_bytes);
@@ -261,7 +247,7 @@ static void return_allocations(const struct td_slab_ops *ops, struct td_slab *sl
 void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer,
                       size_t budget_bytes) {
     const struct td_class_info *info = &td_class_info[class_index];
-    if (swap_stacks(ops, slab, class_index) && ops->push_batch(slab, class_index, &pointer, 1) != 0)
+    if (swap_stacks(ops, slab, class_index, 1) && ops->push_batch(slab, class_index, &pointer, 1) != 0)
         return;
     td_store_relaxed(&slab->flushes, slab->flushes + 1);
     size_t capacity = view_bin(slab, class_index).capacity;
@@ -272,7 +258,7 @@ void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_
     // The objects that were not used for longest leave.
     if (!is_grown) {
         return_allocations(ops, slab, class_index);
-        swap_stacks(ops, slab, class_index);
+        swap_stacks(ops, slab, class_index, 1);
     }
     keep_objects(ops, slab, class_index, &pointer, 1);
     td_slab_tick(slab);

@@ -9,7 +9,7 @@
 //          | bin | bin |   | bin | budget and statistics |         |NULL| a1 | a2 |    |NULL| f1 | f2 |    |
 //          |  0  |  1  |   | 80  |                       |         |    |    |    |    |    |    |    |    |
 //          +-----+-----+---+-----+-----------------------+---------+----+----+----+----+----+----+----+----+--------
-//                                                               bottom   alloc_top            free_top free_limit
+//                                                                    alloc_top     free_bottom  free_top  free_limit
 //
 // Pop takes slot[alloc_top]; if that is NULL the stack is empty. Push stores to slot[free_top + 1] unless free_top is
 // free_limit. Either is committed by one store, so a slab of zeros is valid: every top is 0, slot 0 is bin 0, always
@@ -34,17 +34,17 @@
 
 //        0            15 16           31 32           47 48         61 62    63
 //       +---------------+---------------+---------------+-------------+--------+
-//       |   alloc_top   |   free_top    |  free_limit   |   bottom    | region |
+//       |   alloc_top   |   free_top    |  free_limit   | free_bottom | region |
 //       +---------------+---------------+---------------+-------------+--------+
 struct td_slab_bin {
-    uint16_t alloc_top;    // the slot that is popped next; the NULL below the stack if it is empty
-    uint16_t free_top;     // the slot that was pushed last, as above
-    uint16_t free_limit;   // the last slot that may be pushed
-    uint16_t bottom : 14;  // the NULL below the lower stack; the other stack lies behind it
-    uint16_t region : 2;   // how many slots each stack has
+    uint16_t alloc_top;         // the slot that is popped next; the NULL below the stack if it is empty
+    uint16_t free_top;          // the slot that was pushed last, as above
+    uint16_t free_limit;        // the last slot that may be pushed
+    uint16_t free_bottom : 14;  // the NULL below the stack of frees; the other stack lies right before it or behind it
+    uint16_t region : 2;        // how many slots each stack has
 };
 
-_Static_assert(TD_SLAB_BYTES / sizeof(void *) <= 1 << 14, "`bottom` has 14 bits");
+_Static_assert(TD_SLAB_BYTES / sizeof(void *) <= 1 << 14, "`free_bottom` has 14 bits");
 
 // A bin's fields as one word: what the policy compares and replaces at once.
 union td_slab_bin_word {
@@ -87,6 +87,25 @@ static inline void **td_slab_slots(struct td_slab *slab) {
 
 // A zeroed slab of `TD_SLAB_BYTES`, or NULL.
 struct td_slab *td_slab_new(void);
+
+// What the bin's word is, and what it is to be once the stacks have changed roles. False if they may not: allocations
+// are not out of objects, or there are fewer than `least` frees. Words that were the same in between are as good.
+static inline bool td_slab_swapped_bin(struct td_slab *slab, size_t class_index, size_t least, uint64_t *expected,
+                                       uint64_t *desired) {
+    union td_slab_bin_word old = {.word = td_load_relaxed((const uint64_t *)&slab->bins[class_index])};
+    size_t count = (size_t)old.bin.free_top - old.bin.free_bottom;
+    if (td_load_relaxed(&td_slab_slots(slab)[old.bin.alloc_top]) != NULL || count < least || count == 0)
+        return false;
+    union td_slab_bin_word swapped = old;
+    swapped.bin.alloc_top = old.bin.free_top;
+    // What is empty is at its bottom.
+    swapped.bin.free_top = old.bin.alloc_top;
+    swapped.bin.free_bottom = (uint32_t)old.bin.alloc_top & 0x3fff;
+    swapped.bin.free_limit = (uint16_t)(old.bin.alloc_top + old.bin.free_limit - old.bin.free_bottom);
+    *expected = old.word;
+    *desired = swapped.word;
+    return true;
+}
 
 // The slow path of an allocation: lets the stacks change roles, or fetches a batch and keeps all but one of its
 // objects, and grows a bin that is often empty. `budget_bytes` is what the slab's bins may hold. NULL if there is no

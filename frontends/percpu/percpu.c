@@ -165,7 +165,7 @@ static void *alloc_from(struct attachment with, size_t class_index) {
 // Set while the thread may hold a lock of the middle end: a signal handler that allocates then should need none.
 static __thread bool is_in_slow_path;  // owner only
 
-void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
+static TD_NOINLINE void *alloc_from_middle(size_t class_index, size_t size, enum td_on_failure on_failure) {
     bool is_first = !td_area_is_attached();
     struct attachment with = attach();
     // To a thread that was not attached its CPU's slab looked empty.
@@ -179,6 +179,26 @@ void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure
     object = alloc_from(with, class_index);
     is_in_slow_path = was_in_slow_path;
     return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
+}
+
+// The slab that a sequence would find now, or NULL.
+static struct td_slab *current_slab(void) {
+    uint32_t index = td_area_index();
+    return index < TD_MAX_CPUS ? td_load_acquire(&td_percpu.slabs[index]) : NULL;
+}
+
+void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
+    // What most misses need is done here, in few instructions.
+    struct td_slab *slab = current_slab();
+    uint64_t expected, desired;
+    if (td_likely(slab != NULL &&
+                  td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired) &&
+                  td_rseq_replace_bin(td_area, slab, class_index, expected, desired))) {
+        void *object = td_rseq_pop(td_area, class_index);
+        if (td_likely(object != NULL))
+            return object;
+    }
+    return alloc_from_middle(class_index, size, on_failure);
 }
 
 void td_frontend_free_slow(size_t class_index, void *pointer) {

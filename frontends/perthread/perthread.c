@@ -124,15 +124,22 @@ static size_t budget_bytes(void) {
                                               : share;
 }
 
-void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
+static TD_NOINLINE void *alloc_from_middle(size_t class_index, size_t size, enum td_on_failure on_failure) {
     struct td_slab *slab = attach();
-    void *object;
-    if (slab != NULL) {
-        object = td_slab_refill(&td_slab_plain_ops, slab, class_index, budget_bytes());
-    } else {
-        object = td_slab_alloc_uncached(class_index, td_load_relaxed(&is_checked));
-    }
+    void *object = slab != NULL ? td_slab_refill(&td_slab_plain_ops, slab, class_index, budget_bytes())
+                                : td_slab_alloc_uncached(class_index, td_load_relaxed(&is_checked));
     return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
+}
+
+void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
+    // What most misses need is done here, in few instructions.
+    struct td_slab *slab = td_thread_slab;
+    uint64_t expected, desired;
+    if (td_likely(td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired))) {
+        td_store_relaxed((uint64_t *)&slab->bins[class_index], desired);
+        return td_slab_plain_pop(slab, class_index);
+    }
+    return alloc_from_middle(class_index, size, on_failure);
 }
 
 void td_frontend_free_slow(size_t class_index, void *pointer) {

@@ -42,8 +42,9 @@ bool td_is_checked(void);
 void td_check_size(const void *pointer, size_t size);
 
 // An object of a class, as td_frontend_alloc_slow has it.
-static inline void *td_alloc_class(size_t class_index, size_t size, enum td_on_failure on_failure) {
-    void *object = td_frontend_pop(class_index);
+static inline void *td_alloc_class(size_t class_index, bool has_two_stacks, size_t size,
+                                   enum td_on_failure on_failure) {
+    void *object = td_frontend_pop(class_index, has_two_stacks);
     if (td_likely(object != NULL))
         return object;
     return td_frontend_alloc_slow(class_index, size, on_failure);
@@ -51,7 +52,7 @@ static inline void *td_alloc_class(size_t class_index, size_t size, enum td_on_f
 
 static inline void *td_alloc(size_t size, enum td_on_failure on_failure) {
     if (td_likely(size <= TD_TABLE_BYTES))
-        return td_alloc_class(td_class_table[(size + 15) / 16], size, on_failure);
+        return td_alloc_class(td_class_table[(size + 15) / 16], true, size, on_failure);
     return td_alloc_above_table(size, on_failure);
 }
 

@@ -41,7 +41,7 @@
 
 TD_NOINLINE void *td_alloc_above_table(size_t size, enum td_on_failure on_failure) {
     if (size <= TD_MAX_SMALL_BYTES)
-        return td_alloc_class(td_class_of_medium(size), size, on_failure);
+        return td_alloc_class(td_class_of_medium(size), false, size, on_failure);
     bool is_zero;
     void *object = td_alloc_large(size, TD_MIN_OBJECT_BYTES, &is_zero);
     return td_likely(object != NULL) || on_failure == TD_RETURN_NULL ? object : td_new_failed(size);
@@ -192,8 +192,9 @@ void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_fail
         return td_alloc(size, on_failure);
     size_t class_index = aligned_class(size, alignment);
     bool is_zero;
-    void *object = class_index != 0 ? td_alloc_class(class_index, size, TD_RETURN_NULL)
-                                    : td_alloc_large(size, alignment, &is_zero);
+    void *object = class_index == 0                       ? td_alloc_large(size, alignment, &is_zero)
+                   : td_class_has_two_stacks(class_index) ? td_alloc_class(class_index, true, size, TD_RETURN_NULL)
+                                                          : td_alloc_class(class_index, false, size, TD_RETURN_NULL);
     return object != NULL || on_failure == TD_RETURN_NULL ? object : td_new_aligned_failed(size, alignment);
 }
 

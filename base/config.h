@@ -45,7 +45,7 @@
 #define TD_CACHE_LINE 64
 
 // Objects that move between a slab and the middle end at once.
-#define TD_BATCH_MAX (TD_TINY ? 1 : 64)
+#define TD_BATCH_MAX (TD_TINY ? 1 : 128)
 #define TD_BATCH_BYTES ((size_t)32 << 10)
 // What a refill may hand out beyond the batch, to end on a cache line of objects.
 #define TD_BATCH_SLACK 3
@@ -62,7 +62,7 @@
 // Address space of a slab: headers, then slots. It has room for all bins at their largest.
 #define TD_SLAB_BYTES ((size_t)128 << 10)
 // What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
-#define TD_SLAB_BUDGET_BYTES ((size_t)1 << 20)
+#define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
 // What the slabs of all threads may hold together, as long as each is left `TD_SLAB_BUDGET_MIN_BYTES`.
 #define TD_THREADS_BUDGET_BYTES ((size_t)32 << 20)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)32 << 10)
@@ -72,7 +72,7 @@
 
 // The transfer cache's bounds for one class, in batches and in bytes of objects.
 #define TD_TRANSFER_BATCHES_MIN (TD_TINY ? 1 : 2)
-#define TD_TRANSFER_BATCHES_MAX (TD_TINY ? 1 : 64)
+#define TD_TRANSFER_BATCHES_MAX (TD_TINY ? 1 : 256)
 #define TD_TRANSFER_BYTES ((size_t)1 << 20)
 
 // How often the maintenance runs, and how long memory stays with a process that has stopped using it.
@@ -90,6 +90,7 @@ _Static_assert(sizeof(void *) == 8, "64-bit only");
 #define td_likely(condition) __builtin_expect(!!(condition), 1)
 #define td_unlikely(condition) __builtin_expect(!!(condition), 0)
 #define TD_NOINLINE __attribute__((noinline))
+#define TD_ALWAYS_INLINE __attribute__((always_inline))
 #define TD_ALIGNED(bytes) __attribute__((aligned(bytes)))
 
 #endif  // BASE_CONFIG_H_

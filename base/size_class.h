@@ -15,6 +15,7 @@
 #define TD_CLASS_COUNT 81
 // Sizes up to this one find their class in a table.
 #define TD_TABLE_BYTES ((size_t)1024)
+#define TD_TABLE_CLASSES 32
 
 // What the layers need to know of a class. Immutable after init.
 struct td_class_info {
@@ -24,7 +25,7 @@ struct td_class_info {
     uint16_t span_objects;
     uint16_t align_pages;   // a span's first page is a multiple of it: 16 KiB and more are naturally aligned
     uint16_t batch;         // objects that move at once
-    uint16_t rotation;      // objects that are enough for a bin's stacks to change roles
+    uint16_t rotation;      // objects that are enough for a bin's stacks to change roles; UINT16_MAX if it has but one
     uint16_t bin_max;       // objects that each stack of a bin may hold
     uint16_t transfer_max;  // batches that the transfer cache may hold
 };
@@ -53,6 +54,11 @@ static inline size_t td_class_of(size_t size) {
     if (td_likely(size <= TD_TABLE_BYTES))
         return td_class_table[(size + 15) / 16];
     return td_class_of_medium(size);
+}
+
+// Whether the bins of the class have two stacks: see frontends/slab.h.
+static inline bool td_class_has_two_stacks(size_t class_index) {
+    return class_index <= TD_TABLE_CLASSES;
 }
 
 // The object that holds byte `offset` of a span of the class.

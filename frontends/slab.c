@@ -43,6 +43,11 @@ static size_t region_slots(size_t class_index, enum region region) {
     return td_class_info[class_index].bin_max;
 }
 
+static uint32_t region_words(size_t class_index, enum region region) {
+    uint32_t stacks = td_class_has_two_stacks(class_index) ? 2 : 1;
+    return stacks * ((uint32_t)region_slots(class_index, region) + 1);
+}
+
 static enum region region_for(size_t capacity) {
     return capacity <= FIRST_REGION_SLOTS    ? REGION_FIRST
            : capacity <= SECOND_REGION_SLOTS ? REGION_SECOND
@@ -52,10 +57,9 @@ static enum region region_for(size_t capacity) {
 // A bin's word, and what follows from it.
 struct bin_view {
     union td_slab_bin_word word;
-    size_t alloc_bottom;  // the NULL below the stack of allocations
-    size_t free_bottom;
-    size_t alloc_count;  // objects
+    size_t alloc_count;  // objects; 0 if there is but the stack of frees
     size_t free_count;
+    size_t free_bottom;
     size_t capacity;  // of the stack of frees, in objects
 };
 
@@ -64,12 +68,15 @@ static struct bin_view view_bin(const struct td_slab *slab, size_t class_index) 
     const struct td_slab_bin *bin = &view.word.bin;
     if (bin->region == REGION_NONE)
         return view;
-    size_t distance = region_slots(class_index, bin->region) + 1;
     view.free_bottom = bin->free_bottom;
-    view.alloc_bottom = bin->alloc_top < bin->free_bottom ? view.free_bottom - distance : view.free_bottom + distance;
-    view.alloc_count = bin->alloc_top - view.alloc_bottom;
     view.free_count = bin->free_top - view.free_bottom;
     view.capacity = bin->free_limit - view.free_bottom;
+    if (!td_class_has_two_stacks(class_index))
+        return view;
+    size_t distance = region_slots(class_index, bin->region) + 1;
+    bool is_alloc_lower = bin->alloc_top < bin->free_bottom;
+    size_t alloc_bottom = is_alloc_lower ? view.free_bottom - distance : view.free_bottom + distance;
+    view.alloc_count = bin->alloc_top - alloc_bottom;
     return view;
 }
 
@@ -104,7 +111,7 @@ static bool set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, si
 // Lets the stacks change roles if that of allocations is empty and that of frees has `least` objects.
 static bool swap_stacks(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t least) {
     uint64_t expected, desired;
-    return td_slab_swapped_bin(slab, class_index, least, &expected, &desired) &&
+    return td_class_has_two_stacks(class_index) && td_slab_swapped_bin(slab, class_index, least, &expected, &desired) &&
            ops->replace_bin(slab, class_index, expected, desired);
 }
 
@@ -126,17 +133,27 @@ static uint32_t take_words(struct td_slab *slab, uint32_t words) {
     return first + words <= limit ? first : 0;
 }
 
+// Turns what was popped into what to push, so that the last one is the last one again.
+static void reverse(void **objects, size_t count) {
+    for (size_t low = 0; low + 1 < count; low++, count--) {
+        void *object = objects[low];
+        objects[low] = objects[count - 1];
+        objects[count - 1] = object;
+    }
+}
+
 // Gives the bin new, longer stacks, with room for `capacity` frees. What it held moves along.
 static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t capacity) {
     enum region region = region_for(capacity);
     size_t slots = region_slots(class_index, region);
-    uint32_t first = take_words(slab, 2 * ((uint32_t)slots + 1));
+    uint32_t first = take_words(slab, region_words(class_index, region));
     if (first == 0)
         return false;
     void *objects[MOVE_MAX];
     size_t count = take_objects(ops, slab, class_index, objects, MOVE_MAX);
     struct bin_view old = view_bin(slab, class_index);
-    union td_slab_bin_word new = {.bin = {.alloc_top = (uint16_t)(first + slots + 1),
+    bool has_two_stacks = td_class_has_two_stacks(class_index);
+    union td_slab_bin_word new = {.bin = {.alloc_top = has_two_stacks ? (uint16_t)(first + slots + 1) : 0,
                                           .free_top = (uint16_t)first,
                                           .free_limit = (uint16_t)(first + capacity),
                                           .free_bottom = first & 0x3fff,
@@ -145,16 +162,35 @@ static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
         old.alloc_count == 0 && old.free_count == 0 && ops->replace_bin(slab, class_index, old.word.word, new.word);
     if (is_moved)
         note_capacity(slab, class_index, old.capacity, capacity);
+    reverse(objects, count);
     size_t pushed = ops->push_batch(slab, class_index, objects, count);
     td_middle_return(class_index, objects, count - pushed);
     return is_moved;
 }
 
-// Halves the capacity of the next bin that has some to give.
+// What is remembered of a bin's slow paths, in `history`.
+enum { HISTORY_WAS_FULL = 1, HISTORY_IS_USED = 2 };
+
+// Notes a walk of a slow path. Returns whether the bin was full more recently than it was empty.
+static bool note_slow_path(struct td_slab *slab, size_t class_index, bool is_full) {
+    uint8_t history = td_load_relaxed(&slab->history[class_index]);
+    td_store_relaxed(&slab->history[class_index], (uint8_t)(HISTORY_IS_USED | (is_full ? HISTORY_WAS_FULL : 0)));
+    return (history & HISTORY_WAS_FULL) != 0;
+}
+
+static bool is_used_by_now(struct td_slab *slab, size_t class_index) {
+    uint8_t history = td_load_relaxed(&slab->history[class_index]);
+    td_store_relaxed(&slab->history[class_index], (uint8_t)(history & ~HISTORY_IS_USED));
+    return (history & HISTORY_IS_USED) != 0;
+}
+
+// Halves the capacity of the next bin, unless its slow paths were walked since the last time around.
 static void steal_capacity(const struct td_slab_ops *ops, struct td_slab *slab, size_t for_class) {
     size_t victim = 1 + td_add_relaxed(&slab->hand, 1) % (TD_CLASS_COUNT - 1);
+    if (victim == for_class || is_used_by_now(slab, victim))
+        return;
     struct bin_view view = view_bin(slab, victim);
-    if (victim == for_class || view.capacity < 2)
+    if (view.capacity < 2)
         return;
     void *objects[TD_BATCH_MAX];
     size_t left = view.capacity / 2;
@@ -196,19 +232,31 @@ static void keep_objects(const struct td_slab_ops *ops, struct td_slab *slab, si
         td_middle_return(class_index, objects, count - pushed);
 }
 
+// How many objects to fetch for a bin without allocations to hand out.
+static size_t refill_count(const struct td_slab *slab, size_t class_index) {
+    const struct td_class_info *info = &td_class_info[class_index];
+    struct bin_view view = view_bin(slab, class_index);
+    // A bin with one stack keeps room for frees.
+    if (!td_class_has_two_stacks(class_index))
+        return max_size(1, min_size(view.capacity / 2, info->batch));
+    if (view.free_count == 0)
+        return max_size(1, min_size(view.capacity * 3 / 4, info->batch));
+    // Its objects come back: more than fit into the stack of frees would be in the way, and more than it needs to turn
+    // over would only pass through the processor's cache.
+    return max_size(1, min_size(view.capacity - view.free_count, info->rotation));
+}
+
 static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t budget_bytes) {
     const struct td_class_info *info = &td_class_info[class_index];
     td_store_relaxed(&slab->refills, slab->refills + 1);
     // A bin that is empty and full in turns holds too little; one that is only ever empty needs no more than its batch.
     size_t capacity = view_bin(slab, class_index).capacity;
-    bool was_full = td_load_relaxed(&slab->overflowed[class_index]) != 0;
-    td_store_relaxed(&slab->overflowed[class_index], 0);
+    bool was_full = note_slow_path(slab, class_index, false);
     if (was_full || capacity < 2 * (size_t)info->batch)
         grow_bin(ops, slab, class_index, max_size(2 * capacity, TD_BIN_MIN), budget_bytes);
 
     void *objects[TD_BATCH_MAX + TD_BATCH_SLACK];
-    size_t wanted = max_size(1, min_size(view_bin(slab, class_index).capacity / 2, info->batch));
-    size_t count = td_middle_fetch(class_index, objects, wanted);
+    size_t count = td_middle_fetch(class_index, objects, refill_count(slab, class_index));
     if (count == 0)
         return NULL;
     keep_objects(ops, slab, class_index, objects, count - 1);
@@ -231,6 +279,16 @@ void *td_slab_swap_and_pop(const struct td_slab_ops *ops, struct td_slab *slab, 
     return take_objects(ops, slab, class_index, &object, 1) != 0 ? object : NULL;
 }
 
+// Returns the half of the only stack that was not used for longest.
+static void return_lower_half(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
+    void *objects[TD_BATCH_MAX];
+    size_t count = ops->pop_batch(slab, class_index, objects, TD_BATCH_MAX);
+    size_t kept = count / 2;
+    td_middle_return(class_index, objects + kept, count - kept);
+    reverse(objects, kept);
+    keep_objects(ops, slab, class_index, objects, kept);
+}
+
 // Returns what the stack of allocations holds, at most a whole one.
 static void return_allocations(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     void *objects[TD_BATCH_MAX];
@@ -251,14 +309,15 @@ void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_
         return;
     td_store_relaxed(&slab->flushes, slab->flushes + 1);
     size_t capacity = view_bin(slab, class_index).capacity;
-    bool was_full = td_load_relaxed(&slab->overflowed[class_index]) != 0;
-    td_store_relaxed(&slab->overflowed[class_index], 1);
+    bool was_full = note_slow_path(slab, class_index, true);
     bool is_grown = (!was_full || capacity < 2 * (size_t)info->batch) &&
                     grow_bin(ops, slab, class_index, max_size(2 * capacity, TD_BIN_MIN), budget_bytes);
     // The objects that were not used for longest leave.
-    if (!is_grown) {
+    if (!is_grown && td_class_has_two_stacks(class_index)) {
         return_allocations(ops, slab, class_index);
         swap_stacks(ops, slab, class_index, 1);
+    } else if (!is_grown) {
+        return_lower_half(ops, slab, class_index);
     }
     keep_objects(ops, slab, class_index, &pointer, 1);
     td_slab_tick(slab);
@@ -280,7 +339,7 @@ void td_slab_reset(struct td_slab *slab) {
     td_slab_flush(&td_slab_plain_ops, slab);
     uint32_t words_used = slab->words_used;
     memset(slab->bins, 0, sizeof slab->bins);
-    memset(slab->overflowed, 0, sizeof slab->overflowed);
+    memset(slab->history, 0, sizeof slab->history);
     memset(td_slab_slots(slab) + FIRST_SLOT, 0, (words_used - FIRST_SLOT) * sizeof(void *));
     slab->words_used = FIRST_SLOT;
     slab->capacity_bytes = 0;
@@ -309,12 +368,13 @@ uint64_t td_slab_activity(const struct td_slab *slab) {
 
 static size_t plain_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
     struct td_slab_bin *bin = &slab->bins[class_index];
+    uint16_t *top_of_bin = td_class_has_two_stacks(class_index) ? &bin->alloc_top : &bin->free_top;
     void **slots = td_slab_slots(slab);
-    size_t top = bin->alloc_top;
+    size_t top = *top_of_bin;
     size_t taken = 0;
     while (taken < count && slots[top] != NULL)
         objects[taken++] = slots[top--];
-    td_store_relaxed(&bin->alloc_top, (uint16_t)top);
+    td_store_relaxed(top_of_bin, (uint16_t)top);
     return taken;
 }
 

@@ -16,9 +16,12 @@
 // zero, and the limit 0 keeps everything out. A bin's first slots are few; one that grows gets more of them elsewhere
 // in the slab, so a slab touches no more memory than its bins need. Slots given up stay unused.
 //
+// Classes above TD_TABLE_BYTES have one stack, that of frees, and pop from it as well: see below.
+//
 // Why two stacks: with one, a malloc that follows a free waits for the very store that the free ends with, whose
 // address waits for the page map, which waits for the pointer that the malloc before returned: in a loop of nothing
-// else 16 cycles for each pair, against 10 with two.
+// else 16 cycles for each pair, against 10 with two. Why one for larger classes: filling or clearing the object takes
+// longer than that chain, and takes least if the object is the one freed last, whose lines are in the nearest cache.
 //
 // What may change a bin while its owner runs is the front end's business: `struct td_slab_ops` is how the policy asks.
 #ifndef FRONTENDS_SLAB_H_
@@ -63,8 +66,8 @@ struct td_slab {
     uint32_t idle_ticks;                      // guarded by the maintenance lock: for how many ticks it stayed so
     struct td_slab *next;                     // the front end's lists
     struct td_slab *prev;
-    struct td_lock lock;                 // the front end's, where it shares slabs without restartable sequences
-    uint8_t overflowed[TD_CLASS_COUNT];  // statistic: the bin was full more recently than it was empty
+    struct td_lock lock;              // the front end's, where it shares slabs without restartable sequences
+    uint8_t history[TD_CLASS_COUNT];  // statistic, a hint: how the bin's slow paths were walked
 };
 
 _Static_assert(offsetof(struct td_slab, bins) == 0, "a bin's index is a word's index");
@@ -73,13 +76,20 @@ _Static_assert(sizeof(struct td_slab_bin) == sizeof(void *), "a bin is a word");
 // Steps on bins, each of them atomic with regard to the slab's owner. The per-CPU front end's steps act on the slab of
 // the CPU that they happen to run on, and `slab` is a hint; so no caller may assume that two steps met one slab.
 struct td_slab_ops {
-    // Moves up to `count` objects out of the stack of allocations. Returns how many, fewer only if it is empty now.
+    // Moves up to `count` objects out of the stack of allocations, the last one first. Returns how many, fewer only if
+    // it is empty now.
     size_t (*pop_batch)(struct td_slab *slab, size_t class_index, void **objects, size_t count);
     // Moves the last ones of `objects` to the stack of frees, as many as it has room for. Returns how many.
     size_t (*push_batch)(struct td_slab *slab, size_t class_index, void *const *objects, size_t count);
     // Replaces the bin of just this slab if it is still `expected`.
     bool (*replace_bin)(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired);
 };
+
+// Where in the bin the stack that allocations pop from has its top.
+static inline size_t td_slab_top_offset(size_t class_index) {
+    return td_class_has_two_stacks(class_index) ? offsetof(struct td_slab_bin, alloc_top)
+                                                : offsetof(struct td_slab_bin, free_top);
+}
 
 static inline void **td_slab_slots(struct td_slab *slab) {
     return (void **)slab;
@@ -138,12 +148,12 @@ uint64_t td_slab_activity(const struct td_slab *slab);
 extern const struct td_slab_ops td_slab_plain_ops;
 
 // The same, for one object.
-static inline void *td_slab_plain_pop(struct td_slab *slab, size_t class_index) {
+static inline void *td_slab_plain_pop(struct td_slab *slab, size_t class_index, bool has_two_stacks) {
     struct td_slab_bin *bin = &slab->bins[class_index];
-    uint16_t top = bin->alloc_top;
-    void *object = td_slab_slots(slab)[top];
+    uint16_t *top = has_two_stacks ? &bin->alloc_top : &bin->free_top;
+    void *object = td_slab_slots(slab)[*top];
     if (td_likely(object != NULL))
-        td_store_relaxed(&bin->alloc_top, (uint16_t)(top - 1));
+        td_store_relaxed(top, (uint16_t)(*top - 1));
     return object;
 }
 

@@ -172,33 +172,45 @@ static size_t index_in_span(const struct td_span *span, size_t class_index, cons
     return index;
 }
 
-// Puts one object back. Returns its span if no object of it is in use any more.
-static struct td_span *return_object(struct central_list *list, size_t class_index, void *object) {
-    const struct td_class_info *info = &td_class_info[class_index];
-    struct td_span *span = td_backend_span_of(object, "free");
+static bool lies_in(const struct td_span *span, const void *object) {
+    return (uintptr_t)object - span->start < span->pages * TD_PAGE_BYTES;
+}
+
+// Sets the object's bit in its span.
+static void return_object(struct td_span *span, size_t class_index, const void *object) {
     size_t index = index_in_span(span, class_index, object, "free");
     uint64_t bit = (uint64_t)1 << (index % 64);
     if (td_unlikely((span->free_bits[index / 64] & bit) != 0))
-        td_fatal_double_free(object, info->object_bytes);
+        td_fatal_double_free(object, td_class_bytes(class_index));
     td_store_relaxed(&span->free_bits[index / 64], span->free_bits[index / 64] | bit);
     span->free_objects++;
-    list->free_objects++;
-    relink_span(list, info, span);
-    if (td_likely(span->free_objects < info->span_objects))
-        return NULL;
+}
+
+// Files a span that objects were returned to. True if no object of it is in use any more: then it has left the list.
+static bool file_span(struct central_list *list, size_t class_index, struct td_span *span) {
+    const struct td_class_info *info = &td_class_info[class_index];
+    if (td_likely(span->free_objects < info->span_objects)) {
+        relink_span(list, info, span);
+        return false;
+    }
     unlink_span(list, span);
     list->spans--;
     list->free_objects -= span->free_objects;
-    return span;
+    return true;
 }
 
 void td_central_return(size_t class_index, void *const *objects, size_t count) {
     struct central_list *list = &lists[class_index];
     struct td_span *empty = NULL;
     list_lock(list);
-    for (size_t i = 0; i < count; i++) {
-        struct td_span *span = return_object(list, class_index, objects[i]);
-        if (span != NULL) {
+    list->free_objects += count;
+    // Objects that are freed together mostly lie together: what a span's state needs is done once for all of them.
+    for (size_t i = 0; i < count;) {
+        struct td_span *span = td_backend_span_of(objects[i], "free");
+        do
+            return_object(span, class_index, objects[i++]);
+        while (i < count && lies_in(span, objects[i]));
+        if (file_span(list, class_index, span)) {
             span->next = empty;
             empty = span;
         }

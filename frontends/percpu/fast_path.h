@@ -9,8 +9,9 @@
 // The caller's rseq area. Until the thread is attached (area.h) it is one that no CPU's slab can be found with.
 extern __thread struct td_rseq_area *td_area;
 
-static inline void *td_frontend_pop(size_t class_index) {
-    return td_rseq_pop(td_area, class_index);
+static inline TD_ALWAYS_INLINE void *td_frontend_pop(size_t class_index, bool has_two_stacks) {
+    return has_two_stacks ? td_rseq_pop(td_area, class_index, offsetof(struct td_slab_bin, alloc_top))
+                          : td_rseq_pop(td_area, class_index, offsetof(struct td_slab_bin, free_top));
 }
 
 static inline bool td_frontend_push(size_t class_index, void *object) {

@@ -40,7 +40,7 @@ static void registry_release(void) {
 
 static size_t rseq_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
     (void)slab;
-    return td_rseq_pop_batch(td_area, class_index, objects, count);
+    return td_rseq_pop_batch(td_area, class_index, td_slab_top_offset(class_index), objects, count);
 }
 
 static size_t rseq_push_batch(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
@@ -169,8 +169,8 @@ static TD_NOINLINE void *alloc_from_middle(size_t class_index, size_t size, enum
     bool is_first = !td_area_is_attached();
     struct attachment with = attach();
     // To a thread that was not attached its CPU's slab looked empty.
-    void *object = is_first ? td_rseq_pop(td_area, class_index) : NULL;
-    if (td_unlikely(is_in_slow_path) && object == NULL && with.slab != NULL)
+    void *object = NULL;
+    if (td_unlikely(is_first || is_in_slow_path) && with.slab != NULL)
         object = td_slab_swap_and_pop(with.ops, with.slab, class_index);
     if (td_unlikely(object != NULL))
         return object;
@@ -194,7 +194,7 @@ void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure
     if (td_likely(slab != NULL &&
                   td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired) &&
                   td_rseq_replace_bin(td_area, slab, class_index, expected, desired))) {
-        void *object = td_rseq_pop(td_area, class_index);
+        void *object = td_frontend_pop(class_index, true);
         if (td_likely(object != NULL))
             return object;
     }

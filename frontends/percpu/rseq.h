@@ -45,11 +45,15 @@ _Static_assert(offsetof(struct td_percpu, slabs) == 8, "the sequences read there
 
 // Each architecture's file defines, for `area` the calling thread's and `class_index` of a class:
 //
-//   void *td_rseq_pop(area, class_index)                            an object; NULL if the bin is empty or there is no
+//   void *td_rseq_pop(area, class_index, top_offset)                an object of the stack whose top lies at that
+//   offset in
+//                                                                   its bin, a constant; NULL if it is empty or there
+//                                                                   is no
 //   slab bool td_rseq_push(area, class_index, object)                    false if the bin is full, there is no slab, or
 //   the
 //                                                                   object is what was pushed last
-//   size_t td_rseq_pop_batch(area, class_index, objects, count)     as td_slab_ops has them
+//   size_t td_rseq_pop_batch(area, class_index, top_offset, objects, count)
+//                                                                   as td_slab_ops has them, from the stack as above
 //   size_t td_rseq_push_batch(area, class_index, objects, count)
 //   bool td_rseq_replace_bin(area, slab, class_index, expected, desired)
 

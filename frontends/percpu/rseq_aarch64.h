@@ -43,19 +43,19 @@
     [area] "r"(area), [index] "r"(td_percpu.index_offset), [slabs] "r"(td_percpu.slabs), [max_cpus] "I"(TD_MAX_CPUS),  \
         [class_offset] "r"(class_index * sizeof(struct td_slab_bin))
 
-static inline void *td_rseq_pop(struct td_rseq_area *area, size_t class_index) {
+static inline TD_ALWAYS_INLINE void *td_rseq_pop(struct td_rseq_area *area, size_t class_index, size_t top_offset) {
     void *object;
     uint64_t slab, bin, top;
     __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]",
                                                         "2f") "add %[bin], %[slab], %[class_offset]\n\t"
-                                                              "ldrh %w[top], [%[bin]]\n\t"
+                                                              "ldrh %w[top], [%[bin], %[top_offset]]\n\t"
                                                               "ldr %[object], [%[slab], %[top], lsl #3]\n\t"
                                                               "cbz %[object], 2f\n\t"
                                                               "sub %w[top], %w[top], #1\n\t"
-                                                              "strh %w[top], [%[bin]]\n"
+                                                              "strh %w[top], [%[bin], %[top_offset]]\n"
                                                               "2:\n"
                      : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top)
-                     : TD_RSEQ_INPUTS
+                     : TD_RSEQ_INPUTS, [top_offset] "i"(top_offset)
                      : "memory", "cc");
     return object;
 }
@@ -83,11 +83,13 @@ miss:
     return false;
 }
 
-static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, void **objects, size_t count) {
+static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, size_t top_offset, void **objects,
+                                       size_t count) {
+    size_t top_of_bin = class_index * sizeof(struct td_slab_bin) + top_offset;
     uint64_t slab, bin, top, moved, object;
     __asm__ volatile(
         TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
-                                           "2f") "add %[bin], %[slab], %[class_offset]\n\t"
+                                           "2f") "add %[bin], %[slab], %[top_of_bin]\n\t"
                                                  "ldrh %w[top], [%[bin]]\n"
                                                  "5:\n\t"
                                                  "cmp %[moved], %[count]\n\t"
@@ -102,7 +104,7 @@ static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_i
                                                  "strh %w[top], [%[bin]]\n"
                                                  "2:\n"
         : [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top), [moved] "=&r"(moved), [object] "=&r"(object)
-        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
+        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [top_of_bin] "r"(top_of_bin)
         : "memory", "cc");
     return moved;
 }

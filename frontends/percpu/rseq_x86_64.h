@@ -42,19 +42,20 @@
     [area] "r"(area), [index] "r"(td_percpu.index_offset), [percpu] "r"(&td_percpu), [max_cpus] "i"(TD_MAX_CPUS),      \
         [class_index] "r"(class_index)
 
-static inline void *td_rseq_pop(struct td_rseq_area *area, size_t class_index) {
+static inline TD_ALWAYS_INLINE void *td_rseq_pop(struct td_rseq_area *area, size_t class_index, size_t top_offset) {
     void *object;
     uint64_t slab, top;
-    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[object], %k[object]\n\t", "%q[slab]", "%k[slab]",
-                                                        "2f") "movzwl (%[slab],%[class_index],8), %k[top]\n\t"
-                                                              "movq (%[slab],%[top],8), %[object]\n\t"
-                                                              "testq %[object], %[object]\n\t"
-                                                              "jz 2f\n\t"
-                                                              "decl %k[top]\n\t"
-                                                              "movw %w[top], (%[slab],%[class_index],8)\n"
-                                                              "2:\n"
+    __asm__ volatile(TD_RSEQ_TABLES("2f")
+                         TD_RSEQ_BEGIN("xorl %k[object], %k[object]\n\t", "%q[slab]", "%k[slab]",
+                                       "2f") "movzwl %c[top_offset](%[slab],%[class_index],8), %k[top]\n\t"
+                                             "movq (%[slab],%[top],8), %[object]\n\t"
+                                             "testq %[object], %[object]\n\t"
+                                             "jz 2f\n\t"
+                                             "decl %k[top]\n\t"
+                                             "movw %w[top], %c[top_offset](%[slab],%[class_index],8)\n"
+                                             "2:\n"
                      : [object] "=&r"(object), [slab] "=&r"(slab), [top] "=&r"(top)
-                     : TD_RSEQ_INPUTS
+                     : TD_RSEQ_INPUTS, [top_offset] "i"(top_offset)
                      : "memory", "cc");
     return object;
 }
@@ -79,10 +80,12 @@ miss:
     return false;
 }
 
-static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, void **objects, size_t count) {
+static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, size_t top_offset, void **objects,
+                                       size_t count) {
+    size_t top_of_bin = class_index * sizeof(struct td_slab_bin) + top_offset;
     uint64_t slab, top, moved, object;
     __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]",
-                                                        "2f") "movzwl (%[slab],%[class_index],8), %k[top]\n"
+                                                        "2f") "movzwl (%[slab],%[top_of_bin]), %k[top]\n"
                                                               "5:\n\t"
                                                               "cmpq %[count], %[moved]\n\t"
                                                               "jae 6f\n\t"
@@ -94,10 +97,10 @@ static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_i
                                                               "incq %[moved]\n\t"
                                                               "jmp 5b\n"
                                                               "6:\n\t"
-                                                              "movw %w[top], (%[slab],%[class_index],8)\n"
+                                                              "movw %w[top], (%[slab],%[top_of_bin])\n"
                                                               "2:\n"
                      : [slab] "=&r"(slab), [top] "=&r"(top), [moved] "=&r"(moved), [object] "=&r"(object)
-                     : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
+                     : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [top_of_bin] "r"(top_of_bin)
                      : "memory", "cc");
     return moved;
 }

@@ -9,8 +9,8 @@
 // The thread's slab, or one that is always empty and full. Owner only.
 extern __thread struct td_slab *td_thread_slab;
 
-static inline void *td_frontend_pop(size_t class_index) {
-    return td_slab_plain_pop(td_thread_slab, class_index);
+static inline TD_ALWAYS_INLINE void *td_frontend_pop(size_t class_index, bool has_two_stacks) {
+    return td_slab_plain_pop(td_thread_slab, class_index, has_two_stacks);
 }
 
 static inline bool td_frontend_push(size_t class_index, void *object) {

@@ -137,7 +137,7 @@ void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure
     uint64_t expected, desired;
     if (td_likely(td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired))) {
         td_store_relaxed((uint64_t *)&slab->bins[class_index], desired);
-        return td_slab_plain_pop(slab, class_index);
+        return td_slab_plain_pop(slab, class_index, true);
     }
     return alloc_from_middle(class_index, size, on_failure);
 }

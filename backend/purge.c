@@ -1,6 +1,7 @@
-// The decay: a process keeps as much memory as it needed at its last peak, for `decay_ms` after that peak, so that what
-// is asked for again within the time costs no page fault; what exceeds it goes back. Whole runs go first, oldest
-// first, then free pages of the segments that have most of them; a hugepage is split only when most of it is free.
+// The decay: memory that stayed free through a whole window of `decay_ms` goes back at its end, a part at each tick.
+// What is asked for again within the time costs no page fault, whether a peak comes again or the same needs meet other
+// holes. Whole runs go first, oldest first, then free pages of the segments that have most of them; a hugepage is split
+// only when most of it is free.
 #include "backend/purge.h"
 
 #include "backend/backend.h"
@@ -14,7 +15,9 @@
 
 static uint64_t decay_ms = TD_DECAY_MS_DEFAULT;  // atomic, any thread
 static uint64_t window_start_ms;                 // guarded by td_backend_lock
-static size_t window_previous_peak;              // guarded by td_backend_lock; bytes used at most in the window before
+static size_t window_least_dirty;                // guarded by td_backend_lock; at the ticks since the window began
+static size_t surplus;                           // guarded by td_backend_lock; bytes that are still to go back
+static size_t surplus_step;                      // guarded by td_backend_lock; how many at a tick
 static size_t purged_bytes;                      // statistic
 
 void td_backend_set_decay_ms(uint64_t ms) {
@@ -109,23 +112,38 @@ size_t td_backend_purge(size_t bytes) {
     return total;
 }
 
-// What is free beyond the need of the last one to two windows of `decay_ms`.
-static size_t excess_locked(uint64_t now_ms) {
-    if (now_ms - window_start_ms >= td_load_relaxed(&decay_ms)) {
-        window_start_ms = now_ms;
-        window_previous_peak = td_backend_used_peak_bytes;
-        td_backend_used_peak_bytes = td_backend_used_bytes;
-    }
-    size_t peak = td_backend_used_peak_bytes > window_previous_peak ? td_backend_used_peak_bytes : window_previous_peak;
-    size_t spare = peak - td_backend_used_bytes;
+static size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+// A window ends: finds what stayed free all the time, at the ticks and at the peak between them.
+static void begin_window_locked(uint64_t now_ms, size_t dirty) {
+    size_t needed_at_peak = td_backend_used_peak_bytes - td_backend_used_bytes;
+    surplus = least(window_least_dirty, dirty > needed_at_peak ? dirty - needed_at_peak : 0);
+    // Giving gigabytes back takes as long as thousands of allocations: not all within one of them.
+    uint64_t ticks = td_load_relaxed(&decay_ms) / (8 * TD_TICK_MS);
+    surplus_step = surplus / (ticks != 0 ? ticks : 1) + 1;
+    window_start_ms = now_ms;
+    window_least_dirty = dirty;
+    td_backend_used_peak_bytes = td_backend_used_bytes;
+}
+
+// What is to go back at this tick.
+static size_t take_step_locked(uint64_t now_ms) {
     size_t dirty = td_purge_dirty_bytes();
-    return dirty > spare ? dirty - spare : 0;
+    window_least_dirty = least(window_least_dirty, dirty);
+    surplus = least(surplus, dirty);
+    if (now_ms - window_start_ms >= td_load_relaxed(&decay_ms))
+        begin_window_locked(now_ms, dirty);
+    size_t step = least(surplus, surplus_step);
+    surplus -= step;
+    return step;
 }
 
 void td_backend_maintain(uint64_t now_ms) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    size_t excess = excess_locked(now_ms);
+    size_t step = take_step_locked(now_ms);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    if (excess != 0)
-        td_backend_purge(excess);
+    if (step != 0)
+        td_backend_purge(step);
 }

@@ -60,13 +60,13 @@ void td_backend_get_stats(struct td_backend_stats *stats) {
 }
 
 void td_backend_fork_prepare(void) {
-    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    td_run_store_fork_prepare();
     td_metadata_fork_prepare();
 }
 
 void td_backend_fork_done(void) {
     td_metadata_fork_done();
-    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    td_run_store_fork_done();
 }
 
 static void check_segment(struct td_segment *segment, void *argument) {

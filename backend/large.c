@@ -42,7 +42,7 @@ static struct td_segment_run *alloc_run(size_t bytes, size_t alignment, bool *is
     size_t align_segments = alignment > TD_SEGMENT_BYTES ? alignment >> TD_SEGMENT_SHIFT : 1;
     struct td_segment_run *run = take_run(segments, align_segments, bytes, is_zero);
     // Another thread may take what was mapped for this one; then map again.
-    while (run == NULL && td_run_store_grow(segments + align_segments - 1))
+    while (run == NULL && td_run_store_provide(segments + align_segments - 1))
         run = take_run(segments, align_segments, bytes, is_zero);
     if (run == NULL)
         errno = ENOMEM;

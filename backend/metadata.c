@@ -20,27 +20,31 @@ static void *take_from_chunk_locked(size_t bytes, size_t alignment) {
     return (void *)start;
 }
 
+static void *map(size_t bytes, size_t page) {
+    void *memory = td_os_map(bytes, page);
+    if (memory != NULL)
+        td_add_relaxed(&mapped_bytes, bytes);
+    return memory;
+}
+
+// The lock is held meanwhile: whoever else needs a chunk waits for this one instead of mapping another.
+static bool add_chunk_locked(size_t page) {
+    void *memory = map(CHUNK_BYTES, page);
+    if (memory == NULL)
+        return false;
+    chunk_next = (uintptr_t)memory;
+    chunk_end = chunk_next + CHUNK_BYTES;
+    return true;
+}
+
 void *td_metadata_alloc(size_t bytes, size_t alignment) {
+    size_t page = td_os_page_bytes();
+    if (bytes >= CHUNK_BYTES / 2)
+        return map((bytes + page - 1) & ~(page - 1), page);
     td_lock_acquire(&lock, TD_RANK_METADATA);
     void *memory = take_from_chunk_locked(bytes, alignment);
-    td_lock_release(&lock, TD_RANK_METADATA);
-    if (td_likely(memory != NULL))
-        return memory;
-
-    size_t page = td_os_page_bytes();
-    bool is_own_mapping = bytes >= CHUNK_BYTES / 2;
-    size_t map_bytes = is_own_mapping ? (bytes + page - 1) & ~(page - 1) : CHUNK_BYTES;
-    memory = td_os_map(map_bytes, page);
-    if (memory == NULL)
-        return NULL;
-    td_add_relaxed(&mapped_bytes, map_bytes);
-    if (is_own_mapping)
-        return memory;
-
-    td_lock_acquire(&lock, TD_RANK_METADATA);
-    chunk_next = (uintptr_t)memory;
-    chunk_end = chunk_next + map_bytes;
-    memory = take_from_chunk_locked(bytes, alignment);
+    if (memory == NULL && add_chunk_locked(page))
+        memory = take_from_chunk_locked(bytes, alignment);
     td_lock_release(&lock, TD_RANK_METADATA);
     return memory;
 }

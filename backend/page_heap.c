@@ -97,7 +97,7 @@ static bool add_segment(void) {
     struct td_segment_run *run = td_run_take(1, 1, &is_clean);
     if (run == NULL) {
         td_run_store_leave();
-        return td_run_store_grow(1) && td_run_store_enter();
+        return td_run_store_provide(1) && td_run_store_enter();
     }
     if (is_clean && wants_hugepages(run)) {
         td_run_store_leave();

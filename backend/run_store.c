@@ -12,6 +12,7 @@
 #define SPARE_RUNS 3
 
 struct td_lock td_backend_lock;
+static struct td_lock growth_lock;
 
 static struct td_segment_run *bins[2][BIN_COUNT];  // guarded by td_backend_lock; by state, then length
 static size_t free_segments[2];                    // guarded by td_backend_lock; by state
@@ -271,6 +272,13 @@ static size_t growth_for(size_t segments) {
     return segments > growth ? segments : growth;
 }
 
+static bool has_fit(size_t segments) {
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    bool is_there = find_fit(TD_RUN_DIRTY, segments, 1) != NULL || find_fit(TD_RUN_CLEAN, segments, 1) != NULL;
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    return is_there;
+}
+
 bool td_run_store_grow(size_t segments) {
     size_t count = growth_for(segments);
     char *memory = td_os_map(count * TD_SEGMENT_BYTES, TD_SEGMENT_BYTES);
@@ -294,6 +302,24 @@ bool td_run_store_grow(size_t segments) {
     td_store_relaxed(&mapped_segments, mapped_segments + count);
     td_run_store_leave();
     return true;
+}
+
+bool td_run_store_provide(size_t segments) {
+    // Threads that run out of memory at the same time wait for the first one's mapping, which may do for all.
+    td_lock_acquire(&growth_lock, TD_RANK_GROWTH);
+    bool is_there = has_fit(segments) || td_run_store_grow(segments);
+    td_lock_release(&growth_lock, TD_RANK_GROWTH);
+    return is_there;
+}
+
+void td_run_store_fork_prepare(void) {
+    td_lock_acquire(&growth_lock, TD_RANK_GROWTH);
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+}
+
+void td_run_store_fork_done(void) {
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    td_lock_release(&growth_lock, TD_RANK_GROWTH);
 }
 
 void td_run_store_set_hugepages(enum td_hugepages policy) {

@@ -51,6 +51,12 @@ bool td_run_store_unmap_one(void);
 
 // Maps at least `segments` more. False if the system refuses.
 bool td_run_store_grow(size_t segments);
+// The same unless there is a free run of that length by now: of many threads that lack one at the same time, one maps.
+bool td_run_store_provide(size_t segments);
+
+// Takes and releases the locks of growth and of the back end.
+void td_run_store_fork_prepare(void);
+void td_run_store_fork_done(void);
 
 void td_run_store_set_hugepages(enum td_hugepages policy);
 enum td_hugepages td_run_store_hugepages(void);

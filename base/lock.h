@@ -15,8 +15,9 @@ enum td_lock_rank {
     TD_RANK_SLAB,         // a slab of the locked mode
     TD_RANK_TRANSFER,     // a class's transfer cache
     TD_RANK_CENTRAL,      // a class's central free list
+    TD_RANK_GROWTH,       // one thread at a time maps segments; held across system calls
     TD_RANK_BACKEND,      // segments, their pages, free runs of segments
-    TD_RANK_METADATA,     // descriptors' memory
+    TD_RANK_METADATA,     // descriptors' memory; held across system calls that map it
 };
 
 struct td_lock {
@@ -33,7 +34,7 @@ void td_lock_release(struct td_lock *lock, enum td_lock_rank rank);
 void td_lock_begin_fork(void);
 void td_lock_end_fork(void);
 
-// In debug builds, aborts if the caller holds a lock: before a system call that may block. `what` names the call.
+// In debug builds, aborts if the caller holds a lock that is not to be held across a system call. `what` names the call.
 void td_lock_check_none_held(const char *what);
 
 // Acquisitions that did not succeed at the first try, since the start. Statistic.

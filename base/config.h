@@ -63,9 +63,9 @@
 #define TD_SLAB_BYTES ((size_t)128 << 10)
 // What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
-// What the slabs of all threads may hold together, as long as each is left `TD_SLAB_BUDGET_MIN_BYTES`.
-#define TD_THREADS_BUDGET_BYTES ((size_t)32 << 20)
-#define TD_SLAB_BUDGET_MIN_BYTES ((size_t)32 << 10)
+// What a thread may always hold, and what all threads together may claim beyond that.
+#define TD_THREADS_BUDGET_BYTES ((size_t)16 << 20)
+#define TD_SLAB_BUDGET_MIN_BYTES ((size_t)16 << 10)
 
 // Slabs that the per-CPU front end can index; a CPU beyond uses the locked ones.
 #define TD_MAX_CPUS 4096

@@ -15,8 +15,8 @@ enum region { REGION_NONE, REGION_FIRST, REGION_SECOND, REGION_WHOLE };
 // The first word behind the bins and the figures.
 #define FIRST_SLOT ((sizeof(struct td_slab) + sizeof(void *) - 1) / sizeof(void *))
 
-// Bins that are asked to give up capacity before a bin that wants to grow is refused.
-#define STEAL_TRIES 8
+// Bins that are looked at for capacity when one wants to grow.
+#define VICTIM_TRIES 4
 
 // Attempts to change a bin that others change at the same time.
 #define REPLACE_TRIES 4
@@ -80,10 +80,12 @@ static struct bin_view view_bin(const struct td_slab *slab, size_t class_index) 
     return view;
 }
 
-struct td_slab *td_slab_new(void) {
+struct td_slab *td_slab_new(size_t budget_bytes) {
     struct td_slab *slab = td_middle_alloc_metadata(TD_SLAB_BYTES);
-    if (slab != NULL)
+    if (slab != NULL) {
         slab->words_used = FIRST_SLOT;
+        slab->budget_bytes = budget_bytes;
+    }
     return slab;
 }
 
@@ -92,18 +94,22 @@ static void note_capacity(struct td_slab *slab, size_t class_index, size_t from,
     td_add_relaxed(&slab->capacity_bytes, change);
 }
 
-// Sets how many objects the stack of frees may hold, within the slots that it has.
-static bool set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t capacity) {
+// Sets how many objects the stack of frees may hold, within the slots that it has. `view` is what the caller saw last,
+// and is brought up to date.
+static bool set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, struct bin_view *view,
+                         size_t capacity) {
     for (int i = 0; i < REPLACE_TRIES; i++) {
-        struct bin_view view = view_bin(slab, class_index);
-        if (capacity > region_slots(class_index, view.word.bin.region) || capacity < view.free_count)
+        if (capacity > region_slots(class_index, view->word.bin.region) || capacity < view->free_count)
             return false;
-        union td_slab_bin_word new = view.word;
-        new.bin.free_limit = (uint16_t)(view.free_bottom + capacity);
-        if (ops->replace_bin(slab, class_index, view.word.word, new.word)) {
-            note_capacity(slab, class_index, view.capacity, capacity);
+        union td_slab_bin_word new = view->word;
+        new.bin.free_limit = (uint16_t)(view->free_bottom + capacity);
+        if (ops->replace_bin(slab, class_index, view->word.word, new.word)) {
+            note_capacity(slab, class_index, view->capacity, capacity);
+            view->word = new;
+            view->capacity = capacity;
             return true;
         }
+        *view = view_bin(slab, class_index);
     }
     return false;
 }
@@ -184,14 +190,24 @@ static bool is_used_by_now(struct td_slab *slab, size_t class_index) {
     return (history & HISTORY_IS_USED) != 0;
 }
 
-// Halves the capacity of the next bin, unless its slow paths were walked since the last time around.
+// The next bin that has capacity to give and whose slow paths were not walked since the last time around; 0 if none of
+// the next few is one.
+static size_t find_victim(struct td_slab *slab, size_t for_class) {
+    for (int i = 0; i < VICTIM_TRIES; i++) {
+        size_t victim = 1 + td_add_relaxed(&slab->hand, 1) % (TD_CLASS_COUNT - 1);
+        const struct td_slab_bin *bin = &slab->bins[victim];
+        if (bin->free_limit >= bin->free_bottom + 2 && !is_used_by_now(slab, victim) && victim != for_class)
+            return victim;
+    }
+    return 0;
+}
+
+// Halves the capacity of a bin that does without.
 static void steal_capacity(const struct td_slab_ops *ops, struct td_slab *slab, size_t for_class) {
-    size_t victim = 1 + td_add_relaxed(&slab->hand, 1) % (TD_CLASS_COUNT - 1);
-    if (victim == for_class || is_used_by_now(slab, victim))
+    size_t victim = find_victim(slab, for_class);
+    if (victim == 0)
         return;
     struct bin_view view = view_bin(slab, victim);
-    if (view.capacity < 2)
-        return;
     void *objects[TD_BATCH_MAX];
     size_t left = view.capacity / 2;
     while (view.alloc_count + view.free_count > left) {
@@ -202,26 +218,27 @@ static void steal_capacity(const struct td_slab_ops *ops, struct td_slab *slab, 
             break;
         view = view_bin(slab, victim);
     }
-    set_capacity(ops, slab, victim, left);
+    set_capacity(ops, slab, victim, &view, left);
 }
 
-// Raises the bin's capacity to `wanted` if the class and the slab's budget allow.
-static bool grow_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t wanted,
-                     size_t budget_bytes) {
+// Raises the bin's capacity to `wanted` if the class and the slab's budget allow. `view` as in `set_capacity`.
+static bool grow_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, struct bin_view *view,
+                     size_t wanted) {
     const struct td_class_info *info = &td_class_info[class_index];
-    struct bin_view view = view_bin(slab, class_index);
     wanted = min_size(wanted, info->bin_max);
-    if (wanted <= view.capacity)
+    if (wanted <= view->capacity)
         return false;
-    int64_t room = (int64_t)budget_bytes - (int64_t)((wanted - view.capacity) * info->object_bytes);
-    for (int i = 0; td_load_relaxed(&slab->capacity_bytes) > room; i++) {
-        if (i == STEAL_TRIES)
-            return false;
+    int64_t room = (int64_t)slab->budget_bytes - (int64_t)((wanted - view->capacity) * info->object_bytes);
+    if (td_load_relaxed(&slab->capacity_bytes) > room) {
         steal_capacity(ops, slab, class_index);
+        if (td_load_relaxed(&slab->capacity_bytes) > room)
+            return false;
     }
-    if (wanted <= region_slots(class_index, view.word.bin.region))
-        return set_capacity(ops, slab, class_index, wanted);
-    return move_bin(ops, slab, class_index, wanted);
+    if (wanted <= region_slots(class_index, view->word.bin.region))
+        return set_capacity(ops, slab, class_index, view, wanted);
+    bool is_moved = move_bin(ops, slab, class_index, wanted);
+    *view = view_bin(slab, class_index);
+    return is_moved;
 }
 
 // Keeps objects in a bin; the middle end takes those that do not fit.
@@ -233,30 +250,28 @@ static void keep_objects(const struct td_slab_ops *ops, struct td_slab *slab, si
 }
 
 // How many objects to fetch for a bin without allocations to hand out.
-static size_t refill_count(const struct td_slab *slab, size_t class_index) {
+static size_t refill_count(const struct bin_view *view, size_t class_index) {
     const struct td_class_info *info = &td_class_info[class_index];
-    struct bin_view view = view_bin(slab, class_index);
     // A bin with one stack keeps room for frees.
     if (!td_class_has_two_stacks(class_index))
-        return max_size(1, min_size(view.capacity / 2, info->batch));
-    if (view.free_count == 0)
-        return max_size(1, min_size(view.capacity * 3 / 4, info->batch));
+        return max_size(1, min_size(view->capacity / 2, info->batch));
+    if (view->free_count == 0)
+        return max_size(1, min_size(view->capacity * 3 / 4, info->batch));
     // Its objects come back: more than fit into the stack of frees would be in the way, and more than it needs to turn
     // over would only pass through the processor's cache.
-    return max_size(1, min_size(view.capacity - view.free_count, info->rotation));
+    return max_size(1, min_size(view->capacity - view->free_count, info->rotation));
 }
 
-static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t budget_bytes) {
-    const struct td_class_info *info = &td_class_info[class_index];
+static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     td_store_relaxed(&slab->refills, slab->refills + 1);
+    struct bin_view view = view_bin(slab, class_index);
     // A bin that is empty and full in turns holds too little; one that is only ever empty needs no more than its batch.
-    size_t capacity = view_bin(slab, class_index).capacity;
     bool was_full = note_slow_path(slab, class_index, false);
-    if (was_full || capacity < 2 * (size_t)info->batch)
-        grow_bin(ops, slab, class_index, max_size(2 * capacity, TD_BIN_MIN), budget_bytes);
+    if (was_full || view.capacity < 2 * (size_t)td_class_info[class_index].batch)
+        grow_bin(ops, slab, class_index, &view, max_size(2 * view.capacity, TD_BIN_MIN));
 
     void *objects[TD_BATCH_MAX + TD_BATCH_SLACK];
-    size_t count = td_middle_fetch(class_index, objects, refill_count(slab, class_index));
+    size_t count = td_middle_fetch(class_index, objects, refill_count(&view, class_index));
     if (count == 0)
         return NULL;
     keep_objects(ops, slab, class_index, objects, count - 1);
@@ -264,12 +279,12 @@ static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t 
     return objects[count - 1];
 }
 
-void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t budget_bytes) {
+void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     void *object;
     if (swap_stacks(ops, slab, class_index, td_class_info[class_index].rotation) &&
         ops->pop_batch(slab, class_index, &object, 1) != 0)
         return object;
-    object = refill(ops, slab, class_index, budget_bytes);
+    object = refill(ops, slab, class_index);
     td_slab_tick(slab);
     return td_likely(object != NULL) ? object : td_slab_swap_and_pop(ops, slab, class_index);
 }
@@ -302,16 +317,14 @@ static void return_allocations(const struct td_slab_ops *ops, struct td_slab *sl
     }
 }
 
-void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer,
-                      size_t budget_bytes) {
-    const struct td_class_info *info = &td_class_info[class_index];
+void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer) {
     if (swap_stacks(ops, slab, class_index, 1) && ops->push_batch(slab, class_index, &pointer, 1) != 0)
         return;
     td_store_relaxed(&slab->flushes, slab->flushes + 1);
-    size_t capacity = view_bin(slab, class_index).capacity;
+    struct bin_view view = view_bin(slab, class_index);
     bool was_full = note_slow_path(slab, class_index, true);
-    bool is_grown = (!was_full || capacity < 2 * (size_t)info->batch) &&
-                    grow_bin(ops, slab, class_index, max_size(2 * capacity, TD_BIN_MIN), budget_bytes);
+    bool is_grown = (!was_full || view.capacity < 2 * (size_t)td_class_info[class_index].batch) &&
+                    grow_bin(ops, slab, class_index, &view, max_size(2 * view.capacity, TD_BIN_MIN));
     // The objects that were not used for longest leave.
     if (!is_grown && td_class_has_two_stacks(class_index)) {
         return_allocations(ops, slab, class_index);
@@ -339,11 +352,9 @@ void td_slab_flush(const struct td_slab_ops *ops, struct td_slab *slab) {
 
 void td_slab_reset(struct td_slab *slab) {
     td_slab_flush(&td_slab_plain_ops, slab);
-    uint32_t words_used = slab->words_used;
-    memset(slab->bins, 0, sizeof slab->bins);
+    for (size_t i = 1; i < TD_CLASS_COUNT; i++)
+        slab->bins[i].free_limit = slab->bins[i].free_bottom;
     memset(slab->history, 0, sizeof slab->history);
-    memset(td_slab_slots(slab) + FIRST_SLOT, 0, (words_used - FIRST_SLOT) * sizeof(void *));
-    slab->words_used = FIRST_SLOT;
     slab->capacity_bytes = 0;
 }
 
@@ -389,9 +400,10 @@ static size_t plain_push_batch(struct td_slab *slab, size_t class_index, void *c
 }
 
 static bool plain_replace_bin(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired) {
-    if (view_bin(slab, class_index).word.word != expected)
+    uint64_t *word = (uint64_t *)&slab->bins[class_index];
+    if (td_load_relaxed(word) != expected)
         return false;
-    td_store_relaxed((uint64_t *)&slab->bins[class_index], desired);
+    td_store_relaxed(word, desired);
     return true;
 }
 

@@ -59,6 +59,7 @@ struct td_slab {
     struct td_slab_bin bins[TD_CLASS_COUNT];  // owner only, by the rules of its front end; others read it as statistic
     uint32_t words_used;                      // atomic, any thread; words that bins own, from the slab's begin
     uint32_t hand;                            // atomic, any thread; the class whose bin gives capacity up next
+    size_t budget_bytes;                      // owner only; what `capacity_bytes` may be
     int64_t capacity_bytes;                   // atomic, any thread; the sum over all bins of what their limits allow
     uint64_t refills;                         // statistic
     uint64_t flushes;                         // statistic
@@ -95,8 +96,8 @@ static inline void **td_slab_slots(struct td_slab *slab) {
     return (void **)slab;
 }
 
-// A zeroed slab of `TD_SLAB_BYTES`, or NULL.
-struct td_slab *td_slab_new(void);
+// A slab without objects, of `TD_SLAB_BYTES`, or NULL.
+struct td_slab *td_slab_new(size_t budget_bytes);
 
 // What the bin's word is, and what it is to be once the stacks have changed roles. False if they may not: allocations
 // are not out of objects, or there are fewer than `least` frees. Words that were the same in between are as good.
@@ -118,20 +119,18 @@ static inline bool td_slab_swapped_bin(struct td_slab *slab, size_t class_index,
 }
 
 // The slow path of an allocation: lets the stacks change roles, or fetches a batch and keeps all but one of its
-// objects, and grows a bin that is often empty. `budget_bytes` is what the slab's bins may hold. NULL if there is no
-// memory.
-void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t budget_bytes);
+// objects, and grows a bin that is often empty. NULL if there is no memory.
+void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index);
 
 // The slow path of a free: makes room in the bin, by growing it or by returning a batch, and keeps the object.
-void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer,
-                      size_t budget_bytes);
+void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer);
 
 // Lets the bin's stacks change roles and takes an object, if there is one. Takes no lock.
 void *td_slab_swap_and_pop(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index);
 
 // Returns all objects to the middle end.
 void td_slab_flush(const struct td_slab_ops *ops, struct td_slab *slab);
-// The same, and makes the slab as new, where nobody uses it.
+// The same, and makes the slab as new where nobody uses it, but that bins keep the slots that they have.
 void td_slab_reset(struct td_slab *slab);
 
 // Whether `pointer` is what was freed last into its bin: then it is being freed twice. Where others change the slab at

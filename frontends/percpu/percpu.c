@@ -88,7 +88,7 @@ static struct td_slab *new_slab(void) {
     struct td_slab *slab = spare_slab;
     spare_slab = NULL;
     registry_release();
-    return slab != NULL ? slab : td_slab_new();
+    return slab != NULL ? slab : td_slab_new(TD_SLAB_BUDGET_BYTES);
 }
 
 // Publishes `slab` for the index unless it has one. Returns the one that it has, NULL if that is being emptied.
@@ -159,7 +159,7 @@ static void *alloc_from(struct attachment with, size_t class_index) {
     void *object;
     if (with.ops == &locked_ops && with.ops->pop_batch(with.slab, class_index, &object, 1) != 0)
         return object;
-    return td_slab_refill(with.ops, with.slab, class_index, TD_SLAB_BUDGET_BYTES);
+    return td_slab_refill(with.ops, with.slab, class_index);
 }
 
 // Set while the thread may hold a lock of the middle end: a signal handler that allocates then should need none.
@@ -217,7 +217,7 @@ void td_frontend_free_slow(size_t class_index, void *pointer) {
         return;
     bool was_in_slow_path = is_in_slow_path;
     is_in_slow_path = true;
-    td_slab_overflow(with.ops, with.slab, class_index, pointer, TD_SLAB_BUDGET_BYTES);
+    td_slab_overflow(with.ops, with.slab, class_index, pointer);
     is_in_slow_path = was_in_slow_path;
 }
 

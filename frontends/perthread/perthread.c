@@ -20,7 +20,7 @@ static struct td_lock maintenance_lock;
 static struct td_lock registry_lock;
 static struct td_slab *used_slabs;   // guarded by registry_lock
 static struct td_slab *spare_slabs;  // guarded by registry_lock; linked by `next`
-static size_t used_count;            // atomic, written under registry_lock
+static size_t claimed_bytes;         // atomic, any thread; of all budgets, what is beyond their least
 static uint64_t retired_refills;     // guarded by registry_lock; of slabs that were given back
 static uint64_t retired_flushes;     // guarded by registry_lock
 static bool is_initialised;          // atomic, written under registry_lock
@@ -41,11 +41,27 @@ static void link_slab(struct td_slab *slab) {
     if (used_slabs != NULL)
         used_slabs->prev = slab;
     used_slabs = slab;
-    td_store_relaxed(&used_count, used_count + 1);
+}
+
+// Doubles the budget of a slab that uses most of it, as long as all threads together claim no more than their share.
+static void claim_budget(struct td_slab *slab) {
+    size_t more = slab->budget_bytes;
+    if ((size_t)td_load_relaxed(&slab->capacity_bytes) < more / 2 || more >= TD_SLAB_BUDGET_BYTES)
+        return;
+    if (td_add_relaxed(&claimed_bytes, more) + more <= TD_THREADS_BUDGET_BYTES)
+        slab->budget_bytes += more;
+    else
+        td_add_relaxed(&claimed_bytes, -more);
+}
+
+static void disclaim_budget(struct td_slab *slab) {
+    td_add_relaxed(&claimed_bytes, TD_SLAB_BUDGET_MIN_BYTES - slab->budget_bytes);
+    slab->budget_bytes = TD_SLAB_BUDGET_MIN_BYTES;
 }
 
 // Moves an empty slab to the spare ones.
 static void retire_slab(struct td_slab *slab) {
+    disclaim_budget(slab);
     registry_acquire();
     if (slab->prev != NULL)
         slab->prev->next = slab->next;
@@ -53,7 +69,6 @@ static void retire_slab(struct td_slab *slab) {
         used_slabs = slab->next;
     if (slab->next != NULL)
         slab->next->prev = slab->prev;
-    td_store_relaxed(&used_count, used_count - 1);
     retired_refills += slab->refills;
     retired_flushes += slab->flushes;
     slab->refills = 0;
@@ -104,7 +119,7 @@ static struct td_slab *attach(void) {
         return NULL;
     struct td_slab *slab = take_spare();
     if (slab == NULL) {
-        slab = td_slab_new();
+        slab = td_slab_new(TD_SLAB_BUDGET_MIN_BYTES);
         if (slab == NULL)
             return NULL;
         registry_acquire();
@@ -116,18 +131,15 @@ static struct td_slab *attach(void) {
     return slab;
 }
 
-static size_t budget_bytes(void) {
-    size_t threads = td_load_relaxed(&used_count);
-    size_t share = TD_THREADS_BUDGET_BYTES / (threads != 0 ? threads : 1);
-    return share > TD_SLAB_BUDGET_BYTES       ? TD_SLAB_BUDGET_BYTES
-           : share < TD_SLAB_BUDGET_MIN_BYTES ? TD_SLAB_BUDGET_MIN_BYTES
-                                              : share;
-}
-
 static TD_NOINLINE void *alloc_from_middle(size_t class_index, size_t size, enum td_on_failure on_failure) {
     struct td_slab *slab = attach();
-    void *object = slab != NULL ? td_slab_refill(&td_slab_plain_ops, slab, class_index, budget_bytes())
-                                : td_slab_alloc_uncached(class_index, td_load_relaxed(&is_checked));
+    void *object;
+    if (slab != NULL) {
+        claim_budget(slab);
+        object = td_slab_refill(&td_slab_plain_ops, slab, class_index);
+    } else {
+        object = td_slab_alloc_uncached(class_index, td_load_relaxed(&is_checked));
+    }
     return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
 }
 
@@ -147,7 +159,8 @@ void td_frontend_free_slow(size_t class_index, void *pointer) {
     if (slab != NULL) {
         if (td_unlikely(td_slab_was_freed_last(slab, class_index, pointer)))
             td_fatal_double_free(pointer, td_class_bytes(class_index));
-        td_slab_overflow(&td_slab_plain_ops, slab, class_index, pointer, budget_bytes());
+        claim_budget(slab);
+        td_slab_overflow(&td_slab_plain_ops, slab, class_index, pointer);
     } else {
         td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
     }

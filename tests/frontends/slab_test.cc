@@ -28,7 +28,7 @@ class slab : public testing::Test {
   protected:
     void SetUp() override {
         td_size_class_init();
-        slab_ = td_slab_new();
+        slab_ = td_slab_new(budget);
         ASSERT_NE(slab_, nullptr);
     }
 
@@ -46,12 +46,12 @@ class slab : public testing::Test {
 
     void *allocate(size_t class_index) {
         void *object = pop(slab_, class_index);
-        return object != nullptr ? object : td_slab_refill(&td_slab_plain_ops, slab_, class_index, budget_);
+        return object != nullptr ? object : td_slab_refill(&td_slab_plain_ops, slab_, class_index);
     }
 
     void deallocate(size_t class_index, void *object) {
         if (!td_slab_plain_push(slab_, class_index, object)) {
-            td_slab_overflow(&td_slab_plain_ops, slab_, class_index, object, budget_);
+            td_slab_overflow(&td_slab_plain_ops, slab_, class_index, object);
         }
     }
 
@@ -70,7 +70,6 @@ class slab : public testing::Test {
     }
 
     struct td_slab *slab_ = nullptr;
-    size_t budget_ = budget;
 };
 
 TEST_F(slab, of_zeros_has_nothing_and_takes_nothing) {
@@ -135,7 +134,7 @@ TEST_F(slab, what_is_out_is_held_or_cached) {
 
 TEST_F(slab, stays_within_its_budget) {
     for (size_t limit : {budget, TD_SLAB_BUDGET_MIN_BYTES}) {
-        budget_ = limit;
+        slab_->budget_bytes = limit;
         td_slab_reset(slab_);
         for (int round = 0; round < 3; round++) {
             for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
@@ -169,18 +168,19 @@ TEST_F(slab, a_full_stack_of_frees_feeds_allocations) {
 }
 
 TEST_F(slab, capacity_goes_to_the_bins_that_miss) {
-    budget_ = TD_SLAB_BUDGET_MIN_BYTES;
+    slab_->budget_bytes = TD_SLAB_BUDGET_MIN_BYTES;
     size_t first = td_class_of(128), second = td_class_of(256);
     for (int round = 0; round < 20; round++) {
         deallocate_all(first, allocate_many(first, 200));
     }
-    ASSERT_GE(slab_->capacity_bytes, static_cast<int64_t>(budget_ / 2)) << "the first class has not filled the budget";
+    ASSERT_GE(slab_->capacity_bytes, static_cast<int64_t>(slab_->budget_bytes / 2))
+        << "the first class has not filled the budget";
     for (int round = 0; round < 200; round++) {
-        deallocate_all(second, allocate_many(second, 50));
+        deallocate_all(second, allocate_many(second, 25));
     }
     size_t fetches = fake_middle::fetches();
     for (int round = 0; round < 10; round++) {
-        deallocate_all(second, allocate_many(second, 50));
+        deallocate_all(second, allocate_many(second, 25));
     }
     EXPECT_EQ(fake_middle::fetches(), fetches) << "the second class got no room";
 }
@@ -311,20 +311,20 @@ bool moving_replace_bin(struct td_slab *on, size_t class_index, uint64_t expecte
 const struct td_slab_ops moving_ops = {moving_pop_batch, moving_push_batch, moving_replace_bin};
 
 TEST_F(slab, steps_that_meet_different_slabs_lose_nothing) {
-    struct td_slab *other = td_slab_new();
+    struct td_slab *other = td_slab_new(budget);
     moving_slabs[0] = slab_;
     moving_slabs[1] = other;
     std::mt19937 random(2);
     std::vector<std::vector<void *>> held(TD_CLASS_COUNT);
     std::set<void *> known;
-    budget_ = size_t{64} << 10;
+    slab_->budget_bytes = size_t{64} << 10;
     for (int step = 0; step < 60000 && !HasFatalFailure(); step++) {
         size_t i = 1 + random() % 20 * (random() % 4 == 0 ? 4 : 1);
         struct td_slab *on = moving_slabs[random() % 2];
         bool grows = (static_cast<size_t>(step) / 700 + i) % 2 == 0;
         if (held[i].empty() || random() % 8 < (grows ? 6 : 2)) {
             void *object = pop(on, i);
-            object = object != nullptr ? object : td_slab_refill(&moving_ops, on, i, budget_);
+            object = object != nullptr ? object : td_slab_refill(&moving_ops, on, i);
             ASSERT_NE(object, nullptr);
             ASSERT_TRUE(known.insert(object).second) << "handed out while it was held";
             held[i].push_back(object);
@@ -332,7 +332,7 @@ TEST_F(slab, steps_that_meet_different_slabs_lose_nothing) {
             std::swap(held[i].back(), held[i][random() % held[i].size()]);
             known.erase(held[i].back());
             if (!td_slab_plain_push(on, i, held[i].back())) {
-                td_slab_overflow(&moving_ops, on, i, held[i].back(), budget_);
+                td_slab_overflow(&moving_ops, on, i, held[i].back());
             }
             held[i].pop_back();
         }

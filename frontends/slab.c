@@ -267,13 +267,19 @@ static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t 
     struct bin_view view = view_bin(slab, class_index);
     // A bin that is empty and full in turns holds too little; one that is only ever empty needs no more than its batch.
     bool was_full = note_slow_path(slab, class_index, false);
-    if (was_full || view.capacity < 2 * (size_t)td_class_info[class_index].batch)
-        grow_bin(ops, slab, class_index, &view, max_size(2 * view.capacity, TD_BIN_MIN));
+    bool is_grown = (was_full || view.capacity < 2 * (size_t)td_class_info[class_index].batch) &&
+                    grow_bin(ops, slab, class_index, &view, max_size(2 * view.capacity, TD_BIN_MIN));
+    // A bin that has what it may hold turns over with less: more would be turned away again.
+    if (!is_grown && view.free_count > view.capacity / 2) {
+        void *object = td_slab_swap_and_pop(ops, slab, class_index);
+        if (object != NULL)
+            return object;
+    }
 
     void *objects[TD_BATCH_MAX + TD_BATCH_SLACK];
     size_t count = td_middle_fetch(class_index, objects, refill_count(&view, class_index));
     if (count == 0)
-        return NULL;
+        return td_slab_swap_and_pop(ops, slab, class_index);
     keep_objects(ops, slab, class_index, objects, count - 1);
     swap_stacks(ops, slab, class_index, 1);
     return objects[count - 1];
@@ -286,7 +292,7 @@ void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t
         return object;
     object = refill(ops, slab, class_index);
     td_slab_tick(slab);
-    return td_likely(object != NULL) ? object : td_slab_swap_and_pop(ops, slab, class_index);
+    return object;
 }
 
 void *td_slab_swap_and_pop(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {

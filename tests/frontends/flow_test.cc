@@ -84,9 +84,9 @@ TEST_P(flow, in_steady_state_takes_no_central_lock_and_makes_no_system_call) {
         batches += seen.batches;
     }
     consumer.join();
-    // The maintenance that comes ten times a second may take back what lay idle for a tick.
+    // The maintenance that comes ten times a second takes back what lay idle for a tick: a few batches.
     uint64_t ticks = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin) / std::chrono::milliseconds(100));
-    EXPECT_LE(central_locks, 2 + 2 * ticks) << "for " << batches << " batches";
+    EXPECT_LE(central_locks, 2 + 10 * ticks) << "for " << batches << " batches";
     EXPECT_LE(system_calls, 2 + 2 * ticks);
     EXPECT_LE(central_locks * 50, batches);
 }

@@ -42,21 +42,21 @@ bool td_is_checked(void);
 void td_check_size(const void *pointer, size_t size);
 
 // An object of a class, as td_frontend_alloc_slow has it.
-static inline void *td_alloc_class(size_t class_index, bool has_two_stacks, size_t size,
-                                   enum td_on_failure on_failure) {
+static inline TD_ALWAYS_INLINE void *td_alloc_class(size_t class_index, bool has_two_stacks, size_t size,
+                                                    enum td_on_failure on_failure) {
     void *object = td_frontend_pop(class_index, has_two_stacks);
     if (td_likely(object != NULL))
         return object;
     return td_frontend_alloc_slow(class_index, size, on_failure);
 }
 
-static inline void *td_alloc(size_t size, enum td_on_failure on_failure) {
+static inline TD_ALWAYS_INLINE void *td_alloc(size_t size, enum td_on_failure on_failure) {
     if (td_likely(size <= TD_TABLE_BYTES))
         return td_alloc_class(td_class_table[(size + 15) / 16], true, size, on_failure);
     return td_alloc_above_table(size, on_failure);
 }
 
-static inline void td_free(void *pointer) {
+static inline TD_ALWAYS_INLINE void td_free(void *pointer) {
     size_t class_index = td_page_map_class(pointer);
     if (td_unlikely(class_index == 0))
         td_free_classless(pointer);
@@ -64,7 +64,7 @@ static inline void td_free(void *pointer) {
         td_frontend_free_slow(class_index, pointer);
 }
 
-static inline void td_free_sized(void *pointer, size_t size) {
+static inline TD_ALWAYS_INLINE void td_free_sized(void *pointer, size_t size) {
     if (TD_DEBUG)
         td_check_size(pointer, size);
     size_t class_index = td_page_map_class(pointer);

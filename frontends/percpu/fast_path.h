@@ -14,7 +14,7 @@ static inline TD_ALWAYS_INLINE void *td_frontend_pop(size_t class_index, bool ha
                           : td_rseq_pop(td_area, class_index, offsetof(struct td_slab_bin, free_top));
 }
 
-static inline bool td_frontend_push(size_t class_index, void *object) {
+static inline TD_ALWAYS_INLINE bool td_frontend_push(size_t class_index, void *object) {
     return td_rseq_push(td_area, class_index, object);
 }
 

@@ -13,7 +13,7 @@ static inline TD_ALWAYS_INLINE void *td_frontend_pop(size_t class_index, bool ha
     return td_slab_plain_pop(td_thread_slab, class_index, has_two_stacks);
 }
 
-static inline bool td_frontend_push(size_t class_index, void *object) {
+static inline TD_ALWAYS_INLINE bool td_frontend_push(size_t class_index, void *object) {
     return td_slab_plain_push(td_thread_slab, class_index, object);
 }
 

@@ -22,6 +22,9 @@ struct td_rseq_area {
     uint32_t padding;
 } TD_ALIGNED(32);
 
+_Static_assert(offsetof(struct td_slab_bin, alloc_top) == 0 && offsetof(struct td_slab_bin, free_top) == 2 &&
+                   offsetof(struct td_slab_bin, free_limit) == 4,
+               "the sequences find them there");
 _Static_assert(offsetof(struct td_rseq_area, rseq_cs) == 8, "the sequences write there");
 _Static_assert(offsetof(struct td_rseq_area, mm_cid) == 24, "the kernel's layout");
 
@@ -45,15 +48,15 @@ _Static_assert(offsetof(struct td_percpu, slabs) == 8, "the sequences read there
 
 // Each architecture's file defines, for `area` the calling thread's and `class_index` of a class:
 //
-//   void *td_rseq_pop(area, class_index, top_offset)                an object of the stack whose top lies at that
-//   offset in
-//                                                                   its bin, a constant; NULL if it is empty or there
-//                                                                   is no
-//   slab bool td_rseq_push(area, class_index, object)                    false if the bin is full, there is no slab, or
-//   the
-//                                                                   object is what was pushed last
+//   void *td_rseq_pop(area, class_index)         an object of the stack of allocations; NULL if that is empty or there
+//   is
+//                                                no slab
+//   void *td_rseq_pop_last(area, class_index)    the same of the stack of frees: what was pushed last
+//   bool td_rseq_push(area, class_index, object) false if the bin is full, there is no slab, or `object` is what was
+//                                                pushed last
 //   size_t td_rseq_pop_batch(area, class_index, top_offset, objects, count)
-//                                                                   as td_slab_ops has them, from the stack as above
+//                                                as td_slab_ops has them, from the stack whose top lies there in its
+//                                                bin
 //   size_t td_rseq_push_batch(area, class_index, objects, count)
 //   bool td_rseq_replace_bin(area, slab, class_index, expected, desired)
 

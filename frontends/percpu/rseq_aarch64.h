@@ -43,19 +43,34 @@
     [area] "r"(area), [index] "r"(td_percpu.index_offset), [slabs] "r"(td_percpu.slabs), [max_cpus] "I"(TD_MAX_CPUS),  \
         [class_offset] "r"(class_index * sizeof(struct td_slab_bin))
 
-static inline TD_ALWAYS_INLINE void *td_rseq_pop(struct td_rseq_area *area, size_t class_index, size_t top_offset) {
+// `top_offset` is where the stack's top lies in the bin.
+#define TD_RSEQ_POP(top_offset)                                                                                        \
+    TD_RSEQ_TABLES("2f")                                                                                               \
+    TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]", "2f")                                                \
+    "add %[bin], %[slab], %[class_offset]\n\t"                                                                         \
+    "ldrh %w[top], [%[bin], #" top_offset "]\n\t"                                                                      \
+    "ldr %[object], [%[slab], %[top], lsl #3]\n\t"                                                                     \
+    "cbz %[object], 2f\n\t"                                                                                            \
+    "sub %w[top], %w[top], #1\n\t"                                                                                     \
+    "strh %w[top], [%[bin], #" top_offset "]\n"                                                                        \
+    "2:\n"
+
+static inline void *td_rseq_pop(struct td_rseq_area *area, size_t class_index) {
     void *object;
     uint64_t slab, bin, top;
-    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]",
-                                                        "2f") "add %[bin], %[slab], %[class_offset]\n\t"
-                                                              "ldrh %w[top], [%[bin], %[top_offset]]\n\t"
-                                                              "ldr %[object], [%[slab], %[top], lsl #3]\n\t"
-                                                              "cbz %[object], 2f\n\t"
-                                                              "sub %w[top], %w[top], #1\n\t"
-                                                              "strh %w[top], [%[bin], %[top_offset]]\n"
-                                                              "2:\n"
+    __asm__ volatile(TD_RSEQ_POP("0")
                      : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top)
-                     : TD_RSEQ_INPUTS, [top_offset] "i"(top_offset)
+                     : TD_RSEQ_INPUTS
+                     : "memory", "cc");
+    return object;
+}
+
+static inline void *td_rseq_pop_last(struct td_rseq_area *area, size_t class_index) {
+    void *object;
+    uint64_t slab, bin, top;
+    __asm__ volatile(TD_RSEQ_POP("2")
+                     : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top)
+                     : TD_RSEQ_INPUTS
                      : "memory", "cc");
     return object;
 }
@@ -158,6 +173,7 @@ miss:
     return false;
 }
 
+#undef TD_RSEQ_POP
 #undef TD_RSEQ_TABLES
 #undef TD_RSEQ_BEGIN
 #undef TD_RSEQ_INPUTS

@@ -42,20 +42,34 @@
     [area] "r"(area), [index] "r"(td_percpu.index_offset), [percpu] "r"(&td_percpu), [max_cpus] "i"(TD_MAX_CPUS),      \
         [class_index] "r"(class_index)
 
-static inline TD_ALWAYS_INLINE void *td_rseq_pop(struct td_rseq_area *area, size_t class_index, size_t top_offset) {
+// `top_offset` is where the stack's top lies in the bin.
+#define TD_RSEQ_POP(top_offset)                                                                                        \
+    TD_RSEQ_TABLES("2f")                                                                                               \
+    TD_RSEQ_BEGIN("xorl %k[object], %k[object]\n\t", "%q[slab]", "%k[slab]", "2f")                                     \
+    "movzwl " top_offset "(%[slab],%[class_index],8), %k[top]\n\t"                                                     \
+    "movq (%[slab],%[top],8), %[object]\n\t"                                                                           \
+    "testq %[object], %[object]\n\t"                                                                                   \
+    "jz 2f\n\t"                                                                                                        \
+    "decl %k[top]\n\t"                                                                                                 \
+    "movw %w[top], " top_offset "(%[slab],%[class_index],8)\n"                                                         \
+    "2:\n"
+
+static inline void *td_rseq_pop(struct td_rseq_area *area, size_t class_index) {
     void *object;
     uint64_t slab, top;
-    __asm__ volatile(TD_RSEQ_TABLES("2f")
-                         TD_RSEQ_BEGIN("xorl %k[object], %k[object]\n\t", "%q[slab]", "%k[slab]",
-                                       "2f") "movzwl %c[top_offset](%[slab],%[class_index],8), %k[top]\n\t"
-                                             "movq (%[slab],%[top],8), %[object]\n\t"
-                                             "testq %[object], %[object]\n\t"
-                                             "jz 2f\n\t"
-                                             "decl %k[top]\n\t"
-                                             "movw %w[top], %c[top_offset](%[slab],%[class_index],8)\n"
-                                             "2:\n"
+    __asm__ volatile(TD_RSEQ_POP("0")
                      : [object] "=&r"(object), [slab] "=&r"(slab), [top] "=&r"(top)
-                     : TD_RSEQ_INPUTS, [top_offset] "i"(top_offset)
+                     : TD_RSEQ_INPUTS
+                     : "memory", "cc");
+    return object;
+}
+
+static inline void *td_rseq_pop_last(struct td_rseq_area *area, size_t class_index) {
+    void *object;
+    uint64_t slab, top;
+    __asm__ volatile(TD_RSEQ_POP("2")
+                     : [object] "=&r"(object), [slab] "=&r"(slab), [top] "=&r"(top)
+                     : TD_RSEQ_INPUTS
                      : "memory", "cc");
     return object;
 }
@@ -152,6 +166,7 @@ miss:
     return false;
 }
 
+#undef TD_RSEQ_POP
 #undef TD_RSEQ_TABLES
 #undef TD_RSEQ_BEGIN
 #undef TD_RSEQ_INPUTS

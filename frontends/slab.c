@@ -305,9 +305,10 @@ static void return_lower_half(const struct td_slab_ops *ops, struct td_slab *sla
     void *objects[TD_BATCH_MAX];
     size_t count = ops->pop_batch(slab, class_index, objects, TD_BATCH_MAX);
     size_t kept = count / 2;
-    td_middle_return(class_index, objects + kept, count - kept);
     reverse(objects, kept);
+    // First, so that a signal handler that interrupts the middle end finds some.
     keep_objects(ops, slab, class_index, objects, kept);
+    td_middle_return(class_index, objects + kept, count - kept);
 }
 
 // Returns what the stack of allocations holds, at most a whole one.

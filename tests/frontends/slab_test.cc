@@ -285,7 +285,7 @@ TEST_F(slab, knows_what_was_freed_last) {
     deallocate(3, object);
     ASSERT_FALSE(td_slab_plain_push(slab_, 3, object));
     EXPECT_TRUE(td_slab_was_freed_last(slab_, 3, object));
-    int other;
+    int other = 0;
     EXPECT_FALSE(td_slab_was_freed_last(slab_, 3, &other));
     EXPECT_FALSE(td_slab_was_freed_last(slab_, 4, object));
     EXPECT_EQ(pop(slab_, 4), nullptr);

@@ -17,7 +17,7 @@
 inline bool exercise_hand_over() {
     constexpr size_t object_count = 20000;
     constexpr size_t object_bytes = 40;
-    std::vector<std::atomic<void *>> mailbox(64);
+    std::vector<std::atomic<void *>> mailbox(1024);
     std::atomic<bool> whole{true};
     std::thread producer([&] {
         for (size_t i = 0; i < object_count; i++) {

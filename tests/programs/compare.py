@@ -11,6 +11,7 @@ import argparse
 import ctypes.util
 import os
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -123,6 +124,8 @@ def main():
     programs = [program for program in catalogue.programs()
                 if not arguments.only or any(program.name.startswith(name) for name in arguments.only)]
     passed = failed = 0
+    # So that what was started does not outlive this script.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     folder = tempfile.mkdtemp(prefix="tandem_programs")
     try:
         launch.build_witness(folder)

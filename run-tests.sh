@@ -14,15 +14,22 @@ style() {
     python3 tests/style/run.py "$("${bazel[@]}" info bazel-bin 2>/dev/null)"
 }
 
+instructions() { # instructions OPTION...: of the fast paths, against those of the golden file
+    "${bazel[@]}" build --noshow_progress "$@" //allocator/... || true
+    python3 tests/instructions/run.py "$("${bazel[@]}" info "$@" bazel-bin 2>/dev/null)"
+}
+
 # The tests that do not replace malloc: a sanitizer brings its own.
 layers=(//tests/base/... //tests/backend/... //tests/middle/...)
 
 phase "GCC" bazel_test //...
 phase "style" style
+phase "instructions" instructions
 phase "GCC, assertions on" bazel_test --compilation_mode=dbg //...
 phase "ThreadSanitizer" bazel_test --config=tsan "${layers[@]}"
 phase "AddressSanitizer and UndefinedBehaviorSanitizer" bazel_test --config=asan "${layers[@]}"
 phase "clang" bazel_test --config=clang //...
+phase "instructions, clang" instructions --config=clang
 phase "another workspace" tests/consumer/run.sh --noshow_progress
 
 end_of_phases

@@ -249,11 +249,13 @@ static void empty_mailboxes(void) {
     }
 }
 
-// One round: threads that start, do `operations` in all and end; nothing is live afterwards.
+// One round: threads that start, do `operations` in all and end; nothing is live afterwards. The one behind the last is
+// dense.
 static void run_round(uint64_t operations, uint64_t round) {
     memset(workers, 0, sizeof(workers));
     for (unsigned i = 0; i < worker_count; i++) {
         uint64_t seed = options.seed + round * MAX_WORKERS + i;
+        workers[i].is_dense = round > options.rounds;
         worker_start(&workers[i], i + 1, operations / worker_count + 1, options.steps_per_signal, seed);
     }
     for (unsigned i = 0; i < worker_count; i++)
@@ -335,7 +337,7 @@ int main(int argc, char **argv) {
     worker_init_process();
     run_round(options.operations / 100, 0);
     uint64_t baseline = stats_at_rest().live_bytes;
-    for (uint64_t round = 1; round <= options.rounds; round++) {
+    for (uint64_t round = 1; round <= options.rounds + 1; round++) {
         run_round(options.operations / options.rounds, round);
         verify_live_bytes(baseline, round);
     }

@@ -85,11 +85,15 @@ static void commit_sabotage(struct object *object) {
     }
 }
 
-static void make_object(struct object *object, size_t size) {
-    object_create(object, random_origin(&self->random), size, self->owner, ++self->last_number);
+static void make_object_from(enum object_origin origin, struct object *object, size_t size) {
+    object_create(object, origin, size, self->owner, ++self->last_number);
     if (self->last_number == SABOTAGE_DELAY)
         commit_sabotage(object);
     add(&self->counts.operations, 1);
+}
+
+static void make_object(struct object *object, size_t size) {
+    make_object_from(random_origin(&self->random), object, size);
 }
 
 static void drop_object(struct object *object) {
@@ -141,7 +145,19 @@ static void release_memory(void) {
     add(&self->counts.releases, 1);
 }
 
-static void take_step(uint64_t step) {
+// Little but sequences on two bins of a slab, and the emptying of slabs: what a sequence could be late for.
+static void take_dense_step(void) {
+    struct object batch[BATCH_OBJECTS] = {{0}};
+    int count = 1 + (int)random_below(&self->random, BATCH_OBJECTS);
+    size_t size = OBJECT_MIN_BYTES << random_below(&self->random, 2);
+    for (int i = 0; i < count; i++)
+        make_object_from(OBJECT_FROM_MALLOC, &batch[i], size);
+    for (int i = 0; i < count; i++)
+        drop_object(&batch[i]);
+    release_memory();
+}
+
+static void take_mixed_step(uint64_t step) {
     struct object *object = &self->objects[random_below(&self->random, WORKER_OBJECTS)];
     uint64_t percent = random_below(&self->random, 100);
     if (object->memory == NULL) {
@@ -238,7 +254,10 @@ static void *run(void *argument) {
     for (uint64_t step = 0; self->counts.operations < self->goal; step++) {
         if (step % self->steps_per_signal == 0)
             order_signal();
-        take_step(step);
+        if (self->is_dense)
+            take_dense_step();
+        else
+            take_mixed_step(step);
     }
     stop_storm();
     for (int i = 0; i < WORKER_OBJECTS; i++)

@@ -27,7 +27,8 @@ struct worker_counts {
 };
 
 struct worker {
-    unsigned owner;              // its number, from 1 on; immutable while it runs, as are the next two
+    unsigned owner;              // its number, from 1 on; immutable while it runs, as are the next three
+    bool is_dense;               // whether its round is the dense one
     uint64_t goal;               // operations to do
     uint64_t steps_per_signal;   // at least so many steps from one signal to the next
     pthread_t thread;            // main thread's
@@ -51,7 +52,7 @@ struct worker {
 // Installs the signal handler. Before any worker starts.
 void worker_init_process(void);
 
-// Starts the worker's thread, whose objects and counts are all zeros. `worker_join` waits for its end.
+// Starts the worker's thread, whose objects and counts are all zeros, `is_dense` set. `worker_join` waits for its end.
 void worker_start(struct worker *worker, unsigned owner, uint64_t goal, uint64_t steps_per_signal, uint64_t seed);
 void worker_join(struct worker *worker);
 

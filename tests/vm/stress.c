@@ -1,6 +1,7 @@
 // A stress of the allocator: more threads than CPUs, under signals and changes of affinity, with objects handed between
 // them, while a disturber moves the threads and has the allocator empty caches from outside. Ends with the line
 // "stress: passed", or with "stress: FAILED: " and what was found: an object handed out twice, damaged or lost, a hang.
+// Rounds of objects of all kinds, then a dense one: small objects only, and caches emptied all the time.
 //
 // An ordinary program; as process 1 of a machine it also mounts what it needs and switches the machine off.
 //

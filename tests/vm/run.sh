@@ -19,7 +19,8 @@ machines=()
 cpu_counts=()
 registrations=()
 operations=10000000
-timeout_s=1800
+timeout_s=3600
+patience_s=300 # a machine that is busy otherwise leaves an emulated one without time for long
 self_checks=yes
 usage() {
     sed -n 's/^# \{0,1\}//; /^Usage/,/^Ends/p' "$0" >&2
@@ -126,7 +127,8 @@ run_registration() {
     for cpus in "${cpu_counts[@]}"; do
         log=$folder/$machine-$registration-$cpus.log
         started=$SECONDS
-        machine_boot "$kernel" "$initramfs" "$cpus" "$log" "$timeout_s" "$environment" "--operations=$operations"
+        machine_boot "$kernel" "$initramfs" "$cpus" "$log" "$timeout_s" "$environment" "--operations=$operations" \
+            "--patience-s=$patience_s"
         judge "$machine, $cpus CPUs, $registration registration, $((SECONDS - started)) s" "$log" $?
     done
 }

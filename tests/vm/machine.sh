@@ -98,14 +98,19 @@ unpack() {
     echo "$versions" >"$target/versions"
 }
 
-# The newest kernel of sid that is made for virtual machines, unpacked. Prints the path of its image.
+# kernel_unpack SUITE: that release's newest kernel that is made for virtual machines. Sets `kernel`, the path of its
+# image.
 kernel_unpack() {
-    local package
-    package=$(apt_private apt-cache search --names-only "^linux-binary-[0-9].*-cloud-$deb_arch\$" |
-        awk '{ print $1 }' | sort -V | tail -n 1)
+    local target=$folder/kernel/$1-$machine package names image
+    case $1 in
+    sid) names="^linux-binary-[0-9].*-cloud-$deb_arch\$" image='usr/lib/modules/*/vmlinuz' ;;
+    bookworm) names="^linux-image-6\.1\..*-cloud-$deb_arch-unsigned\$" image='boot/vmlinuz-*' ;;
+    esac
+    package=$(apt_private apt-cache search --names-only "$names" | awk '{ print $1 }' | sort -V | tail -n 1)
     [ -n "$package" ] || return 1
-    unpack "$folder/kernel/$machine" "$package:$deb_arch/sid" || return 1
-    ls "$folder/kernel/$machine"/usr/lib/modules/*/vmlinuz
+    unpack "$target" "$package:$deb_arch/$1" || return 1
+    # shellcheck disable=SC2086  # a pattern
+    kernel=$(ls "$target"/$image)
 }
 
 # sysroot_unpack SUITE: libc, its headers and the kernel's of that release. Sets `sysroot`.
@@ -147,7 +152,8 @@ machine_boot() {
     local kernel=$1 initramfs=$2 cpus=$3 log=$4 timeout_s=$5 environment=$6 threads=multi
     shift 6
     # An emulated CPU that waits for another burns the time that the other needs, if both are threads that share one CPU
-    # of this machine: there one thread emulates all, in turn. Sequences are interrupted at any point all the same.
+    # of this machine: there one thread emulates all, in turn. Either way qemu interrupts a sequence behind its branches
+    # only; that every point is one where it may be interrupted, the stress shows on a real machine.
     if [ "$cpus" -gt "$(nproc)" ]; then threads=single; fi
     timeout --kill-after=10 "$timeout_s" "${emulator[@]}" -accel "tcg,thread=$threads" -smp "$cpus" -m 2048 \
         -nic none -display none -monitor none -serial stdio -no-reboot -kernel "$kernel" -initrd "$initramfs" \

@@ -2,13 +2,15 @@
 # Runs the stress of the percpu front end's restartable sequences on machines that qemu emulates, x86-64 and aarch64, with
 # 2 and with 8 CPUs, under Debian sid's kernel, which enforces the newest rseq ABI; the program is linked statically against
 # Debian 12's libc, which registers rseq in the legacy form, and against sid's, which registers V2. With rseq switched off
-# in libc, Tandem registers an area of its own: that is run too.
+# in libc, Tandem registers an area of its own: that is run too. So is, with the fewest CPUs, Debian 12's kernel, which
+# has no mm_cid.
 #
-# Usage: tests/vm/run.sh [--machine x86_64|aarch64] [--cpus N] [--registration legacy|v2|own] [--operations N]
+# Usage: tests/vm/run.sh [--machine x86_64|aarch64] [--cpus N] [--registration legacy|v2|own|old-kernel] [--operations N]
 #                        [--timeout-s N] [--no-self-checks]
-# Without options it runs everything, some 20 minutes on 2 cores; the first three may be repeated. Installs the Debian
-# packages that are missing (as root, or with sudo). Downloads the other releases' packages from the mirror that this
-# system uses, by an apt of its own. All that it makes lies in ~/.cache/tandem/vm, or in $TANDEM_VM_FOLDER.
+# Without options it runs everything, some 30 minutes on 2 cores that are idle, two hours on busy ones; the first three may
+# be repeated. Installs the Debian packages that are missing (as root, or with sudo). Downloads the other releases' packages
+# from the mirror that this system uses, by an apt of its own. All that it makes lies in ~/.cache/tandem/vm, or in
+# $TANDEM_VM_FOLDER.
 # Ends with "N passed, N failed"; the exit status says whether nothing failed.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -41,9 +43,9 @@ while [ $# -gt 0 ]; do
 done
 [ ${#machines[@]} -gt 0 ] || machines=(x86_64 aarch64)
 [ ${#cpu_counts[@]} -gt 0 ] || cpu_counts=(2 8)
-[ ${#registrations[@]} -gt 0 ] || registrations=(legacy v2 own)
+[ ${#registrations[@]} -gt 0 ] || registrations=(legacy v2 own old-kernel)
 for name in "${machines[@]}"; do [[ $name =~ ^(x86_64|aarch64)$ ]] || usage; done
-for name in "${registrations[@]}"; do [[ $name =~ ^(legacy|v2|own)$ ]] || usage; done
+for name in "${registrations[@]}"; do [[ $name =~ ^(legacy|v2|own|old-kernel)$ ]] || usage; done
 
 passed=0
 failed=0
@@ -71,14 +73,17 @@ install_missing() {
             -o DPkg::Lock::Timeout=600 "${missing[@]}"
 }
 
-# The suite whose libc registers rseq in that form, and what the program finds then. Sets `suite`, `environment`,
-# `wanted_libc` and `wanted_mode`.
+# The suites whose libc registers rseq in that form and whose kernel is booted, and what the program finds then. Sets
+# `suite`, `kernel_suite`, `environment`, `wanted_libc`, `wanted_mode` and `wanted_index`.
 registration_select() {
     environment=
+    kernel_suite=sid
     wanted_mode='rseq (glibc)'
+    wanted_index=mm_cid
     case $1 in
     legacy) suite=bookworm wanted_libc=legacy ;;
     v2) suite=sid wanted_libc=V2 ;;
+    old-kernel) suite=bookworm kernel_suite=bookworm wanted_libc=legacy wanted_index=cpu_id ;;
     own) suite=sid wanted_libc=none wanted_mode='rseq (own)' environment=GLIBC_TUNABLES=glibc.pthread.rseq=0 ;;
     esac
 }
@@ -101,8 +106,8 @@ judge() {
         fail_with "$label: no end within $timeout_s s" "$log"
     elif [ "$status" -ne 0 ] || grep -q FAILED "$log" || ! grep -q '^stress: passed$' "$log"; then
         fail_with "$label: exit status $status" "$log"
-    elif [ "$libc" != "$wanted_libc" ] || [ "$mode" != "$wanted_mode" ] || [ "$index" != mm_cid ]; then
-        fail_with "$label: libc's rseq should be $wanted_libc, the mode $wanted_mode, the index mm_cid" "$log"
+    elif [ "$libc" != "$wanted_libc" ] || [ "$mode" != "$wanted_mode" ] || [ "$index" != "$wanted_index" ]; then
+        fail_with "$label: libc's rseq should be $wanted_libc, the mode $wanted_mode, the index $wanted_index" "$log"
     elif [ "${count:-0}" -lt "$operations" ]; then
         fail_with "$label: $operations operations were asked for" "$log"
     else
@@ -110,26 +115,28 @@ judge() {
     fi
 }
 
-# prepare REGISTRATION: builds the program for the machine selected. Sets `program` and `initramfs`.
+# prepare REGISTRATION: builds the program for the machine selected. Sets `program`, `initramfs` and `kernel`.
 prepare() {
     registration_select "$1"
     program=$folder/stress-$machine-$suite
     initramfs=$program.cpio.gz
-    sysroot_unpack "$suite" && stress_build "$program" && initramfs_make "$program" "$initramfs"
+    kernel_unpack "$kernel_suite" && sysroot_unpack "$suite" && stress_build "$program" &&
+        initramfs_make "$program" "$initramfs"
 }
 
 run_registration() {
-    local registration=$1 cpus log started
+    local registration=$1 counts=("${cpu_counts[@]}") cpus log started
     if ! prepare "$registration"; then
-        fail_with "$machine, $registration: the program does not build"
+        fail_with "$machine, $registration: no kernel, or the program does not build"
         return
     fi
-    for cpus in "${cpu_counts[@]}"; do
+    if [ "$registration" = old-kernel ]; then counts=("${cpu_counts[0]}"); fi
+    for cpus in "${counts[@]}"; do
         log=$folder/$machine-$registration-$cpus.log
         started=$SECONDS
         machine_boot "$kernel" "$initramfs" "$cpus" "$log" "$timeout_s" "$environment" "--operations=$operations" \
             "--patience-s=$patience_s"
-        judge "$machine, $cpus CPUs, $registration registration, $((SECONDS - started)) s" "$log" $?
+        judge "$machine, $cpus CPUs, $registration, $((SECONDS - started)) s" "$log" $?
     done
 }
 
@@ -148,7 +155,7 @@ expect_finding() {
 run_self_checks() {
     local log=$folder/self-check.log fault pattern
     prepare legacy || {
-        fail_with "$machine, self-checks: the program does not build"
+        fail_with "$machine, self-checks: no kernel, or the program does not build"
         return
     }
     while read -r fault pattern; do
@@ -168,7 +175,7 @@ corrupt stress: FAILED: damaged object
 hang stress: FAILED: hang
 END
     prepare v2 || {
-        fail_with "$machine, self-checks: the program does not build"
+        fail_with "$machine, self-checks: no kernel, or the program does not build"
         return
     }
     machine_boot "$kernel" "$initramfs" 2 "$log" 120 "" --operations=300000 --sabotage=abi
@@ -190,7 +197,7 @@ apt_prepare || exit 1
 
 for name in "${machines[@]}"; do
     machine_select "$name"
-    if ! kernel=$(kernel_unpack); then
+    if ! kernel_unpack sid; then
         fail_with "$machine: no kernel"
         continue
     fi

@@ -34,7 +34,8 @@ void td_lock_release(struct td_lock *lock, enum td_lock_rank rank);
 void td_lock_begin_fork(void);
 void td_lock_end_fork(void);
 
-// In debug builds, aborts if the caller holds a lock that is not to be held across a system call. `what` names the call.
+// In debug builds, aborts if the caller holds a lock that is not to be held across a system call. `what` names the
+// call.
 void td_lock_check_none_held(const char *what);
 
 // Acquisitions that did not succeed at the first try, since the start. Statistic.

@@ -87,6 +87,8 @@ class Source:
             if character == "#if":
                 if inside:
                     conditionals.append(self.line_at(token.start()))
+                else:
+                    statement = token.end()
                 continue
             if character == "{":
                 before = code[statement:token.start()]

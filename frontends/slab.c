@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/batch.h"
 #include "middle/middle.h"
 
 // How many slots each stack of a bin has, more as it grows; by `region`.
@@ -139,15 +140,6 @@ static uint32_t take_words(struct td_slab *slab, uint32_t words) {
     return first + words <= limit ? first : 0;
 }
 
-// Turns what was popped into what to push, so that the last one is the last one again.
-static void reverse(void **objects, size_t count) {
-    for (size_t low = 0; low + 1 < count; low++, count--) {
-        void *object = objects[low];
-        objects[low] = objects[count - 1];
-        objects[count - 1] = object;
-    }
-}
-
 // Gives the bin new, longer stacks, with room for `capacity` frees. What it held moves along.
 static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t capacity) {
     enum region region = region_for(capacity);
@@ -168,7 +160,8 @@ static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
         old.alloc_count == 0 && old.free_count == 0 && ops->replace_bin(slab, class_index, old.word.word, new.word);
     if (is_moved)
         note_capacity(slab, class_index, old.capacity, capacity);
-    reverse(objects, count);
+    // What was popped first is to be pushed last.
+    td_batch_reverse(objects, count);
     size_t pushed = ops->push_batch(slab, class_index, objects, count);
     td_middle_return(class_index, objects, count - pushed);
     return is_moved;
@@ -305,7 +298,7 @@ static void return_lower_half(const struct td_slab_ops *ops, struct td_slab *sla
     void *objects[TD_BATCH_MAX];
     size_t count = ops->pop_batch(slab, class_index, objects, TD_BATCH_MAX);
     size_t kept = count / 2;
-    reverse(objects, kept);
+    td_batch_reverse(objects, kept);
     // First, so that a signal handler that interrupts the middle end finds some.
     keep_objects(ops, slab, class_index, objects, kept);
     td_middle_return(class_index, objects + kept, count - kept);

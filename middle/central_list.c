@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "base/atomic.h"
+#include "base/batch.h"
 #include "base/fatal.h"
 #include "base/lock.h"
 #include "base/size_class.h"
@@ -126,15 +127,6 @@ static bool add_span(struct central_list *list, size_t class_index, struct td_sp
     return true;
 }
 
-// Slabs use the last object first: let that be the one with the lowest address.
-static void reverse(void **objects, size_t count) {
-    for (size_t low = 0; low + 1 < count; low++, count--) {
-        void *object = objects[low];
-        objects[low] = objects[count - 1];
-        objects[count - 1] = object;
-    }
-}
-
 size_t td_central_fetch(size_t class_index, void **objects, size_t count) {
     const struct td_class_info *info = &td_class_info[class_index];
     struct central_list *list = &lists[class_index];
@@ -157,7 +149,8 @@ size_t td_central_fetch(size_t class_index, void **objects, size_t count) {
     list_unlock(list);
     if (surplus != NULL)
         td_backend_free_span(surplus);
-    reverse(objects, taken);
+    // Slabs use the last object first: let that be the one with the lowest address.
+    td_batch_reverse(objects, taken);
     return taken;
 }
 

@@ -1,5 +1,6 @@
 // One thread allocates, another frees. Batches pass through the transfer cache: once it knows the load, no central free
 // list is locked and the system is not called.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -88,7 +89,8 @@ TEST_P(flow, in_steady_state_takes_no_central_lock_and_makes_no_system_call) {
     uint64_t ticks = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin) / std::chrono::milliseconds(100));
     EXPECT_LE(central_locks, 2 + 10 * ticks) << "for " << batches << " batches";
     EXPECT_LE(system_calls, 2 + 2 * ticks);
-    EXPECT_LE(central_locks * 50, batches);
+    // Two threads on one CPU need few batches, since they share its slab.
+    EXPECT_LE(central_locks * 50, std::max<uint64_t>(batches, windows * window_objects / 64));
 }
 
 INSTANTIATE_TEST_SUITE_P(sizes, flow, testing::Values(16, 64, 1000));

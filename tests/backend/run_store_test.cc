@@ -296,6 +296,18 @@ TEST_F(run_store, the_oldest_dirty_run_leaves_first) {
     }
 }
 
+TEST_F(run_store, provides_only_what_is_missing) {
+    grow(3);
+    size_t mapped = td_run_store_mapped_bytes();
+    EXPECT_TRUE(td_run_store_provide(3));
+    EXPECT_EQ(td_run_store_mapped_bytes(), mapped);
+    fake_os::limit_mapping(0);
+    EXPECT_TRUE(td_run_store_provide(3));
+    EXPECT_FALSE(td_run_store_provide(model_.size() + 1));
+    fake_os::limit_mapping(SIZE_MAX);
+    check();
+}
+
 TEST_F(run_store, changes_nothing_when_the_system_refuses) {
     grow(1);
     fake_os::limit_mapping(0);

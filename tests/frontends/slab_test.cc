@@ -185,6 +185,15 @@ TEST_F(slab, capacity_goes_to_the_bins_that_miss) {
     EXPECT_EQ(fake_middle::fetches(), fetches) << "the second class got no room";
 }
 
+TEST_F(slab, with_one_stack_hands_out_what_was_freed_last) {
+    constexpr size_t i = TD_TABLE_CLASSES + 1;
+    std::vector<void *> held = allocate_many(i, 2);
+    deallocate_all(i, held);
+    EXPECT_EQ(allocate(i), held[1]);
+    EXPECT_EQ(allocate(i), held[0]);
+    deallocate_all(i, held);
+}
+
 TEST_F(slab, a_bin_that_is_only_ever_empty_stays_small) {
     constexpr size_t i = 1;
     std::vector<void *> held = allocate_many(i, 20000);
@@ -231,6 +240,19 @@ TEST_F(slab, a_reset_leaves_neither_objects_nor_capacity) {
     EXPECT_EQ(td_slab_cached_bytes(slab_), 0u);
     expect_nothing_is_out();
     deallocate_all(5, allocate_many(5, 100));  // and it can be used again
+}
+
+TEST_F(slab, a_reset_leaves_bins_their_slots) {
+    for (size_t i = 1; i < TD_CLASS_COUNT; i += 3) {
+        deallocate_all(i, allocate_many(i, 50));
+    }
+    uint32_t words_used = slab_->words_used;
+    td_slab_reset(slab_);
+    EXPECT_EQ(slab_->words_used, words_used);
+    for (size_t i = 1; i < TD_CLASS_COUNT; i += 3) {
+        deallocate_all(i, allocate_many(i, 50));
+    }
+    EXPECT_EQ(slab_->words_used, words_used) << "a bin got new slots";
 }
 
 TEST_F(slab, activity_changes_with_use) {

@@ -172,7 +172,8 @@ struct td_segment *td_page_heap_dirtiest(size_t dirty_min, size_t used_max_if_hu
     for (size_t list = dirty_min > 0 ? 1 : 0; list <= TD_SEGMENT_PAGES; list++)
         for (struct td_segment_run *run = lists[list]; run != NULL; run = run->next) {
             struct td_segment *segment = td_segment_of_run(run);
-            if (segment->dirty_free < dirty_min || (run->is_huge && segment->used_pages > used_max_if_huge))
+            if (segment->is_tried || segment->dirty_free < dirty_min ||
+                (run->is_huge && segment->used_pages > used_max_if_huge))
                 continue;
             if (best == NULL || segment->dirty_free > best->dirty_free)
                 best = segment;

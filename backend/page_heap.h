@@ -33,8 +33,8 @@ void td_backend_note_unused(size_t bytes);
 // Calls `visit` for every segment. The function may not take or return spans.
 void td_page_heap_each(void (*visit)(struct td_segment *segment, void *argument), void *argument);
 
-// The segment with the most free dirty pages that has at least `dirty_min` of them; hugepages with more than
-// `used_max_if_huge` pages in use are left out. NULL if there is none.
+// Of the segments that are not `is_tried`, the one with the most free dirty pages, at least `dirty_min` of them;
+// hugepages with more than `used_max_if_huge` pages in use are left out. NULL if there is none.
 struct td_segment *td_page_heap_dirtiest(size_t dirty_min, size_t used_max_if_huge);
 
 // Puts the segment where its counts, changed by the caller, say that it belongs.

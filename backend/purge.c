@@ -78,12 +78,15 @@ static bool hold_range(struct td_segment *segment, size_t *page, size_t *pages) 
     return false;
 }
 
-// Gives all free dirty pages of one segment back. Returns the bytes, 0 if there is no such segment or it failed.
-static size_t purge_segment(void) {
+// Gives all free dirty pages of one segment back and adds their bytes to `*purged`. False if there is no such segment.
+static bool purge_segment(size_t *purged) {
     size_t total = 0;
     size_t page = 0, pages = 0;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     struct td_segment *segment = td_page_heap_dirtiest(1, HUGE_USED_MAX);
+    // Locked memory, and less than a page of the system's, stay dirty: then the next segment's turn comes.
+    if (segment != NULL)
+        segment->is_tried = true;
     while (segment != NULL && hold_range(segment, &page, &pages)) {
         uintptr_t base = segment->run.base;
         td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
@@ -98,16 +101,26 @@ static size_t purge_segment(void) {
         page += pages;
     }
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    return total;
+    *purged += total;
+    return segment != NULL;
+}
+
+static void forget_try(struct td_segment *segment, void *argument) {
+    (void)argument;
+    segment->is_tried = false;
 }
 
 size_t td_backend_purge(size_t bytes) {
     size_t total = 0;
-    size_t now = 0;
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    td_page_heap_each(forget_try, NULL);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    size_t now;
     while (total < bytes && (now = purge_run(bytes - total)) != 0)
         total += now;
-    while (total < bytes && (now = purge_segment()) != 0)
-        total += now;
+    while (total < bytes && purge_segment(&total)) {
+        // The next one.
+    }
     td_add_relaxed(&purged_bytes, total);
     return total;
 }
@@ -144,6 +157,11 @@ void td_backend_maintain(uint64_t now_ms) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     size_t step = take_step_locked(now_ms);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    if (step != 0)
-        td_backend_purge(step);
+    if (step == 0)
+        return;
+    // Runs go whole.
+    size_t done = td_backend_purge(step);
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    surplus -= least(surplus, done > step ? done - step : 0);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
 }

@@ -94,6 +94,7 @@ static size_t first_page_of(const struct td_segment *segment, const struct td_sp
 void td_segment_init(struct td_segment *segment, uintptr_t base, bool is_dirty) {
     segment->run = (struct td_segment_run){.base = base, .segments = 1, .state = TD_RUN_SPANS};
     segment->used_pages = 0;
+    segment->is_tried = false;
     segment->longest_free = TD_SEGMENT_PAGES;
     segment->dirty_free = is_dirty ? TD_SEGMENT_PAGES : 0;
     memset(segment->used, 0, sizeof segment->used);

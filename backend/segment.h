@@ -58,6 +58,7 @@ struct td_segment {
     uint16_t used_pages;                   // set bits in `used`
     uint16_t longest_free;                 // pages in the longest free run
     uint16_t dirty_free;                   // pages that are dirty and not used
+    bool is_tried;                         // by the purge under way
     uint64_t used[TD_SEGMENT_WORDS];       // a bit per page
     uint64_t dirty[TD_SEGMENT_WORDS];      // a bit per page, set: was handed out since it was last clean
     uint8_t first_page[TD_SEGMENT_PAGES];  // of the span that a page belongs to

@@ -63,7 +63,7 @@
 #define TD_SLAB_BYTES ((size_t)128 << 10)
 // What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
-// What a thread may always hold, and what all threads together may claim beyond that.
+// What all threads together may claim beyond the least that each of them has.
 #define TD_THREADS_BUDGET_BYTES ((size_t)16 << 20)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)16 << 10)
 

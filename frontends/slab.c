@@ -6,12 +6,8 @@
 #include "base/batch.h"
 #include "middle/middle.h"
 
-// How many slots each stack of a bin has, more as it grows; by `region`.
-enum region { REGION_NONE, REGION_FIRST, REGION_SECOND, REGION_WHOLE };
-#define FIRST_REGION_SLOTS 8
-#define SECOND_REGION_SLOTS 32
 // What a bin that is given longer stacks may hold.
-#define MOVE_MAX ((size_t)2 * SECOND_REGION_SLOTS)
+#define MOVE_MAX ((size_t)2 * TD_SECOND_REGION_SLOTS)
 
 // The first word behind the bins and the figures.
 #define FIRST_SLOT ((sizeof(struct td_slab) + sizeof(void *) - 1) / sizeof(void *))
@@ -30,29 +26,15 @@ static size_t max_size(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
-static size_t region_slots(size_t class_index, enum region region) {
-    switch (region) {
-    case REGION_NONE:
-        return 0;
-    case REGION_FIRST:
-        return FIRST_REGION_SLOTS;
-    case REGION_SECOND:
-        return SECOND_REGION_SLOTS;
-    case REGION_WHOLE:
-        break;
-    }
-    return td_class_info[class_index].bin_max;
-}
-
-static uint32_t region_words(size_t class_index, enum region region) {
+static uint32_t region_words(size_t class_index, enum td_region region) {
     uint32_t stacks = td_class_has_two_stacks(class_index) ? 2 : 1;
-    return stacks * ((uint32_t)region_slots(class_index, region) + 1);
+    return stacks * ((uint32_t)td_slab_region_slots(class_index, region) + 1);
 }
 
-static enum region region_for(size_t capacity) {
-    return capacity <= FIRST_REGION_SLOTS    ? REGION_FIRST
-           : capacity <= SECOND_REGION_SLOTS ? REGION_SECOND
-                                             : REGION_WHOLE;
+static enum td_region region_for(size_t capacity) {
+    return capacity <= TD_FIRST_REGION_SLOTS    ? TD_REGION_FIRST
+           : capacity <= TD_SECOND_REGION_SLOTS ? TD_REGION_SECOND
+                                                : TD_REGION_WHOLE;
 }
 
 // A bin's word, and what follows from it.
@@ -67,14 +49,14 @@ struct bin_view {
 static struct bin_view view_bin(const struct td_slab *slab, size_t class_index) {
     struct bin_view view = {.word.word = td_load_relaxed((const uint64_t *)&slab->bins[class_index])};
     const struct td_slab_bin *bin = &view.word.bin;
-    if (bin->region == REGION_NONE)
+    if (bin->region == TD_REGION_NONE)
         return view;
     view.free_bottom = bin->free_bottom;
     view.free_count = bin->free_top - view.free_bottom;
     view.capacity = bin->free_limit - view.free_bottom;
     if (!td_class_has_two_stacks(class_index))
         return view;
-    size_t distance = region_slots(class_index, bin->region) + 1;
+    size_t distance = td_slab_region_slots(class_index, bin->region) + 1;
     bool is_alloc_lower = bin->alloc_top < bin->free_bottom;
     size_t alloc_bottom = is_alloc_lower ? view.free_bottom - distance : view.free_bottom + distance;
     view.alloc_count = bin->alloc_top - alloc_bottom;
@@ -100,7 +82,7 @@ static void note_capacity(struct td_slab *slab, size_t class_index, size_t from,
 static bool set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, struct bin_view *view,
                          size_t capacity) {
     for (int i = 0; i < REPLACE_TRIES; i++) {
-        if (capacity > region_slots(class_index, view->word.bin.region) || capacity < view->free_count)
+        if (capacity > td_slab_region_slots(class_index, view->word.bin.region) || capacity < view->free_count)
             return false;
         union td_slab_bin_word new = view->word;
         new.bin.free_limit = (uint16_t)(view->free_bottom + capacity);
@@ -140,10 +122,16 @@ static uint32_t take_words(struct td_slab *slab, uint32_t words) {
     return first + words <= limit ? first : 0;
 }
 
+// If nobody took words since.
+static void give_words_back(struct td_slab *slab, uint32_t first, uint32_t words) {
+    uint32_t expected = first + words;
+    td_compare_exchange_relaxed(&slab->words_used, &expected, first);
+}
+
 // Gives the bin new, longer stacks, with room for `capacity` frees. What it held moves along.
 static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t capacity) {
-    enum region region = region_for(capacity);
-    size_t slots = region_slots(class_index, region);
+    enum td_region region = region_for(capacity);
+    size_t slots = td_slab_region_slots(class_index, region);
     uint32_t first = take_words(slab, region_words(class_index, region));
     if (first == 0)
         return false;
@@ -160,6 +148,8 @@ static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
         old.alloc_count == 0 && old.free_count == 0 && ops->replace_bin(slab, class_index, old.word.word, new.word);
     if (is_moved)
         note_capacity(slab, class_index, old.capacity, capacity);
+    else
+        give_words_back(slab, first, region_words(class_index, region));
     // What was popped first is to be pushed last.
     td_batch_reverse(objects, count);
     size_t pushed = ops->push_batch(slab, class_index, objects, count);
@@ -189,7 +179,7 @@ static size_t find_victim(struct td_slab *slab, size_t for_class) {
     for (int i = 0; i < VICTIM_TRIES; i++) {
         size_t victim = 1 + td_add_relaxed(&slab->hand, 1) % (TD_CLASS_COUNT - 1);
         const struct td_slab_bin *bin = &slab->bins[victim];
-        if (bin->free_limit >= bin->free_bottom + 2 && !is_used_by_now(slab, victim) && victim != for_class)
+        if (victim != for_class && bin->free_limit >= bin->free_bottom + 2 && !is_used_by_now(slab, victim))
             return victim;
     }
     return 0;
@@ -222,12 +212,14 @@ static bool grow_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
     if (wanted <= view->capacity)
         return false;
     int64_t room = (int64_t)slab->budget_bytes - (int64_t)((wanted - view->capacity) * info->object_bytes);
+    if (room < 0)
+        return false;
     if (td_load_relaxed(&slab->capacity_bytes) > room) {
         steal_capacity(ops, slab, class_index);
         if (td_load_relaxed(&slab->capacity_bytes) > room)
             return false;
     }
-    if (wanted <= region_slots(class_index, view->word.bin.region))
+    if (wanted <= td_slab_region_slots(class_index, view->word.bin.region))
         return set_capacity(ops, slab, class_index, view, wanted);
     bool is_moved = move_bin(ops, slab, class_index, wanted);
     *view = view_bin(slab, class_index);

@@ -59,7 +59,7 @@ struct td_slab {
     struct td_slab_bin bins[TD_CLASS_COUNT];  // owner only, by the rules of its front end; others read it as statistic
     uint32_t words_used;                      // atomic, any thread; words that bins own, from the slab's begin
     uint32_t hand;                            // atomic, any thread; the class whose bin gives capacity up next
-    size_t budget_bytes;                      // owner only; what `capacity_bytes` may be
+    size_t budget_bytes;                      // what `capacity_bytes` may be; where it changes, its thread's only
     int64_t capacity_bytes;                   // atomic, any thread; the sum over all bins of what their limits allow
     uint64_t refills;                         // statistic
     uint64_t flushes;                         // statistic
@@ -92,6 +92,24 @@ static inline size_t td_slab_top_offset(size_t class_index) {
                                                 : offsetof(struct td_slab_bin, free_top);
 }
 
+// How many slots each stack has, by `region`: none at first, then more as the bin grows.
+enum td_region { TD_REGION_NONE, TD_REGION_FIRST, TD_REGION_SECOND, TD_REGION_WHOLE };
+#define TD_FIRST_REGION_SLOTS 8
+#define TD_SECOND_REGION_SLOTS 32
+
+static inline size_t td_slab_region_slots(size_t class_index, enum td_region region) {
+    return region == TD_REGION_WHOLE    ? td_class_info[class_index].bin_max
+           : region == TD_REGION_SECOND ? TD_SECOND_REGION_SLOTS
+           : region == TD_REGION_FIRST  ? TD_FIRST_REGION_SLOTS
+                                        : 0;
+}
+
+// What a bin of the class holds at first, in bytes of objects.
+static inline size_t td_slab_first_bytes(size_t class_index) {
+    const struct td_class_info *info = &td_class_info[class_index];
+    return (info->bin_max < TD_BIN_MIN ? info->bin_max : TD_BIN_MIN) * (size_t)info->object_bytes;
+}
+
 static inline void **td_slab_slots(struct td_slab *slab) {
     return (void **)slab;
 }
@@ -105,7 +123,11 @@ static inline bool td_slab_swapped_bin(struct td_slab *slab, size_t class_index,
                                        uint64_t *desired) {
     union td_slab_bin_word old = {.word = td_load_relaxed((const uint64_t *)&slab->bins[class_index])};
     size_t count = (size_t)old.bin.free_top - old.bin.free_bottom;
-    if (td_load_relaxed(&td_slab_slots(slab)[old.bin.alloc_top]) != NULL || count < least || count == 0)
+    // By the word alone: the slots may be another CPU's by now, and its stores be seen in any order.
+    size_t distance = td_slab_region_slots(class_index, (enum td_region)old.bin.region) + 1;
+    bool is_empty =
+        old.bin.alloc_top == old.bin.free_bottom + distance || old.bin.alloc_top + distance == old.bin.free_bottom;
+    if (!is_empty || count < least || count == 0)
         return false;
     union td_slab_bin_word swapped = old;
     swapped.bin.alloc_top = old.bin.free_top;
@@ -122,7 +144,8 @@ static inline bool td_slab_swapped_bin(struct td_slab *slab, size_t class_index,
 // objects, and grows a bin that is often empty. NULL if there is no memory.
 void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index);
 
-// The slow path of a free: makes room in the bin, by growing it or by returning a batch, and keeps the object.
+// The slow path of a free: makes room in the bin, by growing it or by returning what was unused for longest, and
+// keeps the object.
 void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer);
 
 // Lets the bin's stacks change roles and takes an object, if there is one. Takes no lock.
@@ -140,7 +163,7 @@ bool td_slab_was_freed_last(const struct td_slab *slab, size_t class_index, cons
 // Bytes in the slab's objects. Statistic.
 size_t td_slab_cached_bytes(const struct td_slab *slab);
 
-// A number that changes, almost certainly, when the slab is used.
+// A number that changes, almost certainly, when the slab is used: but for a push and a pop on one stack.
 uint64_t td_slab_activity(const struct td_slab *slab);
 
 // The steps on a slab that nobody else uses at the same time.

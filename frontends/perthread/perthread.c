@@ -20,6 +20,7 @@ static struct td_lock maintenance_lock;
 static struct td_lock registry_lock;
 static struct td_slab *used_slabs;   // guarded by registry_lock
 static struct td_slab *spare_slabs;  // guarded by registry_lock; linked by `next`
+static size_t used_count;            // atomic, written under registry_lock; length of `used_slabs`
 static size_t claimed_bytes;         // atomic, any thread; of all budgets, what is beyond their least
 static uint64_t retired_refills;     // guarded by registry_lock; of slabs that were given back
 static uint64_t retired_flushes;     // guarded by registry_lock
@@ -41,17 +42,21 @@ static void link_slab(struct td_slab *slab) {
     if (used_slabs != NULL)
         used_slabs->prev = slab;
     used_slabs = slab;
+    td_store_relaxed(&used_count, used_count + 1);
 }
 
-// Doubles the budget of a slab that uses most of it, as long as all threads together claim no more than their share.
-static void claim_budget(struct td_slab *slab) {
-    size_t more = slab->budget_bytes;
-    if ((size_t)td_load_relaxed(&slab->capacity_bytes) < more / 2 || more >= TD_SLAB_BUDGET_BYTES)
+// Doubles the budget of a slab that uses half of it, or whose bin of the class could not have its first slots: as long
+// as all threads together claim no more than there is, or this one no more than its share of that.
+static void claim_budget(struct td_slab *slab, size_t class_index) {
+    size_t budget = slab->budget_bytes;
+    bool is_used = (size_t)td_load_relaxed(&slab->capacity_bytes) >= budget / 2;
+    if ((!is_used && td_slab_first_bytes(class_index) <= budget) || budget >= TD_SLAB_BUDGET_BYTES)
         return;
-    if (td_add_relaxed(&claimed_bytes, more) + more <= TD_THREADS_BUDGET_BYTES)
-        slab->budget_bytes += more;
+    bool is_within_share = 2 * budget * td_load_relaxed(&used_count) <= TD_THREADS_BUDGET_BYTES;
+    if (td_add_relaxed(&claimed_bytes, budget) + budget <= TD_THREADS_BUDGET_BYTES || is_within_share)
+        slab->budget_bytes = 2 * budget;
     else
-        td_add_relaxed(&claimed_bytes, -more);
+        td_add_relaxed(&claimed_bytes, -budget);
 }
 
 static void disclaim_budget(struct td_slab *slab) {
@@ -69,6 +74,7 @@ static void retire_slab(struct td_slab *slab) {
         used_slabs = slab->next;
     if (slab->next != NULL)
         slab->next->prev = slab->prev;
+    td_store_relaxed(&used_count, used_count - 1);
     retired_refills += slab->refills;
     retired_flushes += slab->flushes;
     slab->refills = 0;
@@ -135,7 +141,7 @@ static TD_NOINLINE void *alloc_from_middle(size_t class_index, size_t size, enum
     struct td_slab *slab = attach();
     void *object;
     if (slab != NULL) {
-        claim_budget(slab);
+        claim_budget(slab, class_index);
         object = td_slab_refill(&td_slab_plain_ops, slab, class_index);
     } else {
         object = td_slab_alloc_uncached(class_index, td_load_relaxed(&is_checked));
@@ -159,7 +165,7 @@ void td_frontend_free_slow(size_t class_index, void *pointer) {
     if (slab != NULL) {
         if (td_unlikely(td_slab_was_freed_last(slab, class_index, pointer)))
             td_fatal_double_free(pointer, td_class_bytes(class_index));
-        claim_budget(slab);
+        claim_budget(slab, class_index);
         td_slab_overflow(&td_slab_plain_ops, slab, class_index, pointer);
     } else {
         td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
@@ -234,5 +240,7 @@ void td_frontend_fork_child(void) {
             td_slab_reset(slab);
             retire_slab(slab);
         }
-    }
+    }  // Where a thread was about to claim or to disclaim, only its budget tells how far it got.
+    bool is_attached = td_thread_slab != &no_slab;
+    td_store_relaxed(&claimed_bytes, is_attached ? td_thread_slab->budget_bytes - TD_SLAB_BUDGET_MIN_BYTES : 0);
 }

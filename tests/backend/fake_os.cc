@@ -23,6 +23,7 @@ uint64_t clock_ms = 1000;                   // guarded by mutex
 uint64_t calls;                             // guarded by mutex
 size_t bytes_left = SIZE_MAX;               // guarded by mutex
 bool purges_fail;                           // guarded by mutex
+uintptr_t locked_segment;                   // guarded by mutex
 bool moves_fail;                            // guarded by mutex
 bool moves_break;                           // guarded by mutex
 
@@ -119,6 +120,11 @@ void fake_os::fail_purges(bool fails) {
     purges_fail = fails;
 }
 
+void fake_os::lock_segment_of(const void *pointer) {
+    std::lock_guard<std::mutex> guard(mutex);
+    locked_segment = address_of(pointer);
+}
+
 void fake_os::set_page_bytes(size_t bytes) {
     std::lock_guard<std::mutex> guard(mutex);
     os_page_bytes = bytes;
@@ -185,7 +191,8 @@ int td_os_purge(void *address, size_t bytes) {
     std::lock_guard<std::mutex> guard(mutex);
     count_call();
     bool whole_pages = (address_of(address) | bytes) % os_page_bytes == 0;
-    if (purges_fail || !whole_pages || !is_mapped_locked(address_of(address), bytes)) {
+    bool is_locked = address_of(address) / TD_SEGMENT_BYTES == locked_segment / TD_SEGMENT_BYTES;
+    if (purges_fail || is_locked || !whole_pages || !is_mapped_locked(address_of(address), bytes)) {
         return -EINVAL;
     }
     madvise(address, bytes, MADV_DONTNEED);

@@ -34,6 +34,8 @@ void set_page_bytes(size_t bytes);
 
 // What fails until told otherwise.
 void fail_purges(bool fails);
+// Nothing in the segment of `pointer` can be given back, as with mlock(2); nullptr for none.
+void lock_segment_of(const void *pointer);
 // With `breaks`, what the pages should move to is unmapped thereby.
 void fail_moves(bool fails, bool breaks = false);
 // Mappings fail once so many more bytes would be mapped; SIZE_MAX for never.

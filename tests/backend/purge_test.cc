@@ -210,6 +210,28 @@ TEST_F(purge, what_cannot_be_given_back_stays_dirty) {
     EXPECT_EQ(dirty_bytes(), 0u);
 }
 
+TEST_F(purge, a_segment_that_cannot_be_purged_does_not_keep_the_others_from_it) {
+    // 16 objects of 128 KiB fill a segment; one of each stays.
+    hold(128 << 10, 4 * 16);
+    std::vector<void *> kept;
+    for (size_t i = 0; i < objects_.size(); i++) {
+        if (i % 16 == 3) {
+            kept.push_back(objects_[i]);
+        } else {
+            deallocate(objects_[i]);
+        }
+    }
+    objects_ = kept;
+    size_t dirty = dirty_bytes();
+    fake_os::lock_segment_of(kept[1]);
+    size_t purged = td_backend_purge(SIZE_MAX);
+    EXPECT_GE(purged, dirty - TD_SEGMENT_BYTES);
+    EXPECT_GT(dirty_bytes(), 0u);
+    fake_os::lock_segment_of(nullptr);
+    td_backend_purge(SIZE_MAX);
+    EXPECT_EQ(dirty_bytes(), 0u);
+}
+
 TEST_F(purge, a_hugepage_that_is_mostly_used_stays_whole) {
     td_run_store_set_hugepages(TD_HUGEPAGES_ALWAYS);
     // 16 objects of 128 KiB fill a segment.

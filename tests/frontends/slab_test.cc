@@ -194,6 +194,16 @@ TEST_F(slab, with_one_stack_hands_out_what_was_freed_last) {
     deallocate_all(i, held);
 }
 
+TEST_F(slab, a_bin_that_can_never_grow_robs_no_other) {
+    slab_->budget_bytes = TD_SLAB_BUDGET_MIN_BYTES;
+    deallocate_all(8, allocate_many(8, 40));
+    int64_t capacity_bytes = slab_->capacity_bytes;
+    for (int i = 0; i < 1000; i++) {
+        deallocate(TD_CLASS_COUNT - 1, allocate(TD_CLASS_COUNT - 1));
+    }
+    EXPECT_EQ(slab_->capacity_bytes, capacity_bytes);
+}
+
 TEST_F(slab, a_bin_that_is_only_ever_empty_stays_small) {
     constexpr size_t i = 1;
     std::vector<void *> held = allocate_many(i, 20000);

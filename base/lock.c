@@ -11,7 +11,8 @@
 
 enum { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_WAITED_FOR = 2 };
 
-// A holder keeps a lock for a few hundred nanoseconds unless it was preempted or maps memory; then spinning cannot help.
+// A holder keeps a lock for a few hundred nanoseconds unless it was preempted or maps memory; then spinning cannot
+// help.
 #define SPIN_LIMIT 60
 
 static uint64_t contended_count;  // statistic

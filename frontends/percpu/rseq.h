@@ -48,17 +48,17 @@ _Static_assert(offsetof(struct td_percpu, slabs) == 8, "the sequences read there
 
 // Each architecture's file defines, for `area` the calling thread's and `class_index` of a class:
 //
-//   void *td_rseq_pop(area, class_index)         an object of the stack of allocations; NULL if that is empty or there
-//   is
-//                                                no slab
-//   void *td_rseq_pop_last(area, class_index)    the same of the stack of frees: what was pushed last
-//   bool td_rseq_push(area, class_index, object) false if the bin is full, there is no slab, or `object` is what was
-//                                                pushed last
+//   void *td_rseq_pop(area, class_index)
+//       an object of the stack of allocations; NULL if that is empty or there is no slab
+//   void *td_rseq_pop_last(area, class_index)
+//       the same of the stack of frees: what was pushed last
+//   bool td_rseq_push(area, class_index, object)
+//       false if the bin is full, there is no slab, or `object` is what was pushed last
 //   size_t td_rseq_pop_batch(area, class_index, top_offset, objects, count)
-//                                                as td_slab_ops has them, from the stack whose top lies there in its
-//                                                bin
+//       as td_slab_ops has it, from the stack whose top lies there in its bin
 //   size_t td_rseq_push_batch(area, class_index, objects, count)
 //   bool td_rseq_replace_bin(area, slab, class_index, expected, desired)
+//       as td_slab_ops has them
 
 #pragma GCC visibility pop
 

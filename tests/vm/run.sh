@@ -168,7 +168,7 @@ run_self_checks() {
         fi
         expect_finding "$machine, fault \"$fault\"" "$log" "$pattern"
     done <<'END'
-double stress: FAILED: doubled object
+double stress: FAILED: (doubled|damaged) object|stress: FAILED: calloc gave an object
 free-twice stress: FAILED: doubled object|tandem: double free
 lose stress: FAILED: lost objects
 corrupt stress: FAILED: damaged object

@@ -16,8 +16,11 @@ import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../style"))
+
+import symbol_checks  # noqa: E402
+
 GOLDEN = os.path.join(HERE, "golden.json")
-FRONT_ENDS = ("percpu", "perthread")
 ENTRY_POINTS = {
     "malloc": "malloc",
     "free": "free",
@@ -85,8 +88,8 @@ class Code:
 def count(bin_folder, machine):
     """The compiler, and the counts by front end and entry point."""
     counts = {}
-    for front_end in FRONT_ENDS:
-        library = os.path.join(bin_folder, "allocator", "libtandem_%s.so" % front_end)
+    for library in symbol_checks.shared_objects(bin_folder):
+        front_end = os.path.basename(library)[len("libtandem_"):-len(".so")]
         compiler = compiler_of(library)
         counts[front_end] = {}
         for symbol, name in ENTRY_POINTS.items():
@@ -110,7 +113,7 @@ def main():
             file.write("\n")
 
     passed = failed = 0
-    for front_end in FRONT_ENDS:
+    for front_end in sorted(counts):
         for name, counted in counts[front_end].items():
             expected = golden.get(key, {}).get(front_end, {}).get(name)
             is_right = counted is not None and expected in (None, counted)

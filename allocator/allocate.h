@@ -30,7 +30,7 @@ void *td_new_aligned_failed(size_t size, size_t alignment);
 void td_free_classless(void *pointer);
 
 // Frees an object that the fast path did not take; with the option `check` its size is compared.
-void td_free_sized_slow(size_t class_index, void *pointer, size_t size);
+void td_free_sized_slow(void *pointer, size_t size, size_t class_index);
 
 // What the object can hold. Aborts, naming `call`, if `pointer` lies in no object.
 size_t td_usable_bytes(const void *pointer, const char *call);
@@ -47,7 +47,7 @@ static inline TD_ALWAYS_INLINE void *td_alloc_class(size_t class_index, bool has
     void *object = td_frontend_pop(class_index, has_two_stacks);
     if (td_likely(object != NULL))
         return object;
-    return td_frontend_alloc_slow(class_index, size, on_failure);
+    return td_frontend_alloc_slow(size, class_index, on_failure);
 }
 
 static inline TD_ALWAYS_INLINE void *td_alloc(size_t size, enum td_on_failure on_failure) {
@@ -57,19 +57,19 @@ static inline TD_ALWAYS_INLINE void *td_alloc(size_t size, enum td_on_failure on
 }
 
 static inline TD_ALWAYS_INLINE void td_free(void *pointer) {
-    size_t class_index = td_page_map_class(pointer);
+    uint32_t class_index = td_page_map_class(pointer);
     if (td_unlikely(class_index == 0))
         td_free_classless(pointer);
     else if (td_unlikely(!td_frontend_push(class_index, pointer)))
-        td_frontend_free_slow(class_index, pointer);
+        td_frontend_free_slow(pointer, class_index);
 }
 
 static inline TD_ALWAYS_INLINE void td_free_sized(void *pointer, size_t size) {
     if (TD_DEBUG)
         td_check_size(pointer, size);
-    size_t class_index = td_page_map_class(pointer);
+    uint32_t class_index = td_page_map_class(pointer);
     if (td_unlikely(class_index == 0 || !td_frontend_push(class_index, pointer)))
-        td_free_sized_slow(class_index, pointer, size);
+        td_free_sized_slow(pointer, size, class_index);
 }
 
 #pragma GCC visibility pop

@@ -43,7 +43,7 @@ static inline struct td_page_map_leaf *td_page_map_leaf(const void *pointer) {
 }
 
 // The size class of the object that starts at `pointer`; 0 if it is a large object, or none of Tandem's.
-static inline size_t td_page_map_class(const void *pointer) {
+static inline uint32_t td_page_map_class(const void *pointer) {
     // Rotated, the low bits that are zero in every object's address lie above the entry: one comparison for both.
     uintptr_t address = (uintptr_t)pointer;
     uintptr_t entry = (address >> 4 | address << 60) >> (TD_LEAF_SHIFT - 4);

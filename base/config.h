@@ -67,8 +67,9 @@
 #define TD_THREADS_BUDGET_BYTES ((size_t)16 << 20)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)16 << 10)
 
-// Slabs that the per-CPU front end can index; a CPU beyond uses the locked ones.
-#define TD_MAX_CPUS 4096
+// Slabs that the per-CPU front end can index: more than the CPUs of any kernel that x86-64 or aarch64 are configured
+// for today. With more, the locked slabs are used.
+#define TD_MAX_CPUS 8192
 
 // The transfer cache's bounds for one class, in batches and in bytes of objects.
 #define TD_TRANSFER_BATCHES_MIN (TD_TINY ? 1 : 2)
@@ -89,6 +90,8 @@ _Static_assert(sizeof(void *) == 8, "64-bit only");
 
 #define td_likely(condition) __builtin_expect(!!(condition), 1)
 #define td_unlikely(condition) __builtin_expect(!!(condition), 0)
+// Keeps the compiler from knowing what the variable is, and from keeping addresses that it has computed from it.
+#define TD_OPAQUE(variable) __asm__("" : "+r"(variable))
 #define TD_NOINLINE __attribute__((noinline))
 #define TD_ALWAYS_INLINE __attribute__((always_inline))
 #define TD_ALIGNED(bytes) __attribute__((aligned(bytes)))

@@ -22,10 +22,10 @@ enum td_on_failure { TD_RETURN_NULL, TD_THROW };
 
 // An object of class `class_index` (1 to TD_CLASS_COUNT - 1) for `size` bytes, after `td_frontend_pop` found none.
 // Initialises the allocator at first use.
-void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure);
+void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure on_failure);
 
 // Takes back an object of the class, after `td_frontend_push` found no room. Keeps errno.
-void td_frontend_free_slow(size_t class_index, void *pointer);
+void td_frontend_free_slow(void *pointer, size_t class_index);
 
 // Tries again as the C++ new_handler allows, or throws std::bad_alloc. Lives in allocator/, with operator new.
 void *td_new_failed(size_t size);

@@ -39,27 +39,20 @@ static enum td_region region_for(size_t capacity) {
 
 // A bin's word, and what follows from it.
 struct bin_view {
-    union td_slab_bin_word word;
+    union td_slab_bin bin;
     size_t alloc_count;  // objects; 0 if there is but the stack of frees
     size_t free_count;
-    size_t free_bottom;
     size_t capacity;  // of the stack of frees, in objects
 };
 
 static struct bin_view view_bin(const struct td_slab *slab, size_t class_index) {
-    struct bin_view view = {.word.word = td_load_relaxed((const uint64_t *)&slab->bins[class_index])};
-    const struct td_slab_bin *bin = &view.word.bin;
-    if (bin->region == TD_REGION_NONE)
+    struct bin_view view = {.bin.word = td_load_relaxed(&slab->bins[class_index].word)};
+    if (view.bin.region == TD_REGION_NONE)
         return view;
-    view.free_bottom = bin->free_bottom;
-    view.free_count = bin->free_top - view.free_bottom;
-    view.capacity = bin->free_limit - view.free_bottom;
-    if (!td_class_has_two_stacks(class_index))
-        return view;
-    size_t distance = td_slab_region_slots(class_index, bin->region) + 1;
-    bool is_alloc_lower = bin->alloc_top < bin->free_bottom;
-    size_t alloc_bottom = is_alloc_lower ? view.free_bottom - distance : view.free_bottom + distance;
-    view.alloc_count = bin->alloc_top - alloc_bottom;
+    view.free_count = (size_t)view.bin.free_top - view.bin.free_bottom;
+    view.capacity = view.free_count + view.bin.free_room;
+    if (td_class_has_two_stacks(class_index))
+        view.alloc_count = view.bin.alloc_top - td_slab_alloc_bottom(view.bin, class_index);
     return view;
 }
 
@@ -82,13 +75,13 @@ static void note_capacity(struct td_slab *slab, size_t class_index, size_t from,
 static bool set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, struct bin_view *view,
                          size_t capacity) {
     for (int i = 0; i < REPLACE_TRIES; i++) {
-        if (capacity > td_slab_region_slots(class_index, view->word.bin.region) || capacity < view->free_count)
+        if (capacity > td_slab_region_slots(class_index, view->bin.region) || capacity < view->free_count)
             return false;
-        union td_slab_bin_word new = view->word;
-        new.bin.free_limit = (uint16_t)(view->free_bottom + capacity);
-        if (ops->replace_bin(slab, class_index, view->word.word, new.word)) {
+        union td_slab_bin new = view->bin;
+        new.free_room = (uint16_t)(capacity - view->free_count);
+        if (ops->replace_bin(slab, class_index, view->bin.word, new.word)) {
             note_capacity(slab, class_index, view->capacity, capacity);
-            view->word = new;
+            view->bin = new;
             view->capacity = capacity;
             return true;
         }
@@ -139,13 +132,13 @@ static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
     size_t count = take_objects(ops, slab, class_index, objects, MOVE_MAX);
     struct bin_view old = view_bin(slab, class_index);
     bool has_two_stacks = td_class_has_two_stacks(class_index);
-    union td_slab_bin_word new = {.bin = {.alloc_top = has_two_stacks ? (uint16_t)(first + slots + 1) : 0,
-                                          .free_top = (uint16_t)first,
-                                          .free_limit = (uint16_t)(first + capacity),
-                                          .free_bottom = first & 0x3fff,
-                                          .region = (uint32_t)region & 3}};
+    union td_slab_bin new = {.alloc_top = has_two_stacks ? (uint16_t)(first + slots + 1) : 0,
+                             .free_bottom = first & 0x3fff,
+                             .region = (uint32_t)region & 3,
+                             .free_top = (uint16_t)first,
+                             .free_room = (uint16_t)capacity};
     bool is_moved =
-        old.alloc_count == 0 && old.free_count == 0 && ops->replace_bin(slab, class_index, old.word.word, new.word);
+        old.alloc_count == 0 && old.free_count == 0 && ops->replace_bin(slab, class_index, old.bin.word, new.word);
     if (is_moved)
         note_capacity(slab, class_index, old.capacity, capacity);
     else
@@ -178,8 +171,7 @@ static bool is_used_by_now(struct td_slab *slab, size_t class_index) {
 static size_t find_victim(struct td_slab *slab, size_t for_class) {
     for (int i = 0; i < VICTIM_TRIES; i++) {
         size_t victim = 1 + td_add_relaxed(&slab->hand, 1) % (TD_CLASS_COUNT - 1);
-        const struct td_slab_bin *bin = &slab->bins[victim];
-        if (victim != for_class && bin->free_limit >= bin->free_bottom + 2 && !is_used_by_now(slab, victim))
+        if (victim != for_class && view_bin(slab, victim).capacity >= 2 && !is_used_by_now(slab, victim))
             return victim;
     }
     return 0;
@@ -219,7 +211,7 @@ static bool grow_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
         if (td_load_relaxed(&slab->capacity_bytes) > room)
             return false;
     }
-    if (wanted <= td_slab_region_slots(class_index, view->word.bin.region))
+    if (wanted <= td_slab_region_slots(class_index, view->bin.region))
         return set_capacity(ops, slab, class_index, view, wanted);
     bool is_moved = move_bin(ops, slab, class_index, wanted);
     *view = view_bin(slab, class_index);
@@ -338,20 +330,20 @@ static void flush_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_
 void td_slab_flush(const struct td_slab_ops *ops, struct td_slab *slab) {
     // Most bins of most threads were never used.
     for (size_t i = 1; i < TD_CLASS_COUNT; i++)
-        if (td_load_relaxed((const uint64_t *)&slab->bins[i]) != 0)
+        if (td_load_relaxed(&slab->bins[i].word) != 0)
             flush_bin(ops, slab, i);
 }
 
 void td_slab_reset(struct td_slab *slab) {
     td_slab_flush(&td_slab_plain_ops, slab);
     for (size_t i = 1; i < TD_CLASS_COUNT; i++)
-        slab->bins[i].free_limit = slab->bins[i].free_bottom;
+        slab->bins[i].free_room = 0;
     memset(slab->history, 0, sizeof slab->history);
     slab->capacity_bytes = 0;
 }
 
 bool td_slab_was_freed_last(const struct td_slab *slab, size_t class_index, const void *pointer) {
-    size_t top = td_load_acquire(&slab->bins[class_index].free_top);
+    size_t top = (uint16_t)td_load_acquire(&slab->bins[class_index].free_half);
     return top != 0 && ((void *const *)slab)[top] == pointer;
 }
 
@@ -367,32 +359,29 @@ size_t td_slab_cached_bytes(const struct td_slab *slab) {
 uint64_t td_slab_activity(const struct td_slab *slab) {
     uint64_t mix = td_load_relaxed(&slab->refills) + td_load_relaxed(&slab->flushes);
     for (size_t i = 1; i < TD_CLASS_COUNT; i++)
-        mix = (mix ^ view_bin(slab, i).word.word) * 0x9e3779b97f4a7c15u;
+        mix = (mix ^ td_load_relaxed(&slab->bins[i].word)) * 0x9e3779b97f4a7c15u;
     return mix;
 }
 
 static size_t plain_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
-    struct td_slab_bin *bin = &slab->bins[class_index];
-    uint16_t *top_of_bin = td_class_has_two_stacks(class_index) ? &bin->alloc_top : &bin->free_top;
-    void **slots = td_slab_slots(slab);
-    size_t top = *top_of_bin;
+    bool has_two_stacks = td_class_has_two_stacks(class_index);
     size_t taken = 0;
-    while (taken < count && slots[top] != NULL)
-        objects[taken++] = slots[top--];
-    td_store_relaxed(top_of_bin, (uint16_t)top);
+    void *object;
+    while (taken < count && (object = td_slab_plain_pop(slab, class_index, has_two_stacks)) != NULL)
+        objects[taken++] = object;
     return taken;
 }
 
 static size_t plain_push_batch(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
-    struct td_slab_bin *bin = &slab->bins[class_index];
-    size_t pushed = min_size(count, (size_t)(bin->free_limit - bin->free_top));
+    union td_slab_bin *bin = &slab->bins[class_index];
+    size_t pushed = min_size(count, bin->free_room);
     memcpy(td_slab_slots(slab) + bin->free_top + 1, objects + count - pushed, pushed * sizeof *objects);
-    td_store_relaxed(&bin->free_top, (uint16_t)(bin->free_top + pushed));
+    td_store_relaxed(&bin->free_half, bin->free_half + (uint32_t)pushed * TD_SLAB_PUSH);
     return pushed;
 }
 
 static bool plain_replace_bin(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired) {
-    uint64_t *word = (uint64_t *)&slab->bins[class_index];
+    uint64_t *word = &slab->bins[class_index].word;
     if (td_load_relaxed(word) != expected)
         return false;
     td_store_relaxed(word, desired);

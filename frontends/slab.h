@@ -9,12 +9,12 @@
 //          | bin | bin |   | bin | budget and statistics |         |NULL| a1 | a2 |    |NULL| f1 | f2 |    |
 //          |  0  |  1  |   | 80  |                       |         |    |    |    |    |    |    |    |    |
 //          +-----+-----+---+-----+-----------------------+---------+----+----+----+----+----+----+----+----+--------
-//                                                                    alloc_top     free_bottom  free_top  free_limit
+//                                                                    alloc_top     free_bottom  free_top
 //
-// Pop takes slot[alloc_top]; if that is NULL the stack is empty. Push stores to slot[free_top + 1] unless free_top is
-// free_limit. Either is committed by one store, so a slab of zeros is valid: every top is 0, slot 0 is bin 0, always
-// zero, and the limit 0 keeps everything out. A bin's first slots are few; one that grows gets more of them elsewhere
-// in the slab, so a slab touches no more memory than its bins need. Slots given up stay unused.
+// Pop takes slot[alloc_top]; if that is NULL the stack is empty. Push stores to slot[free_top + 1] unless free_room is
+// 0. Either is committed by one store, so a slab of zeros is valid: every top is 0, slot 0 is bin 0, always zero, and
+// no room keeps everything out. A bin's first slots are few; one that grows gets more of them elsewhere in the slab, so
+// a slab touches no more memory than its bins need. Slots given up stay unused.
 //
 // Classes above TD_TABLE_BYTES have one stack, that of frees, and pop from it as well: see below.
 //
@@ -35,44 +35,53 @@
 
 #pragma GCC visibility push(hidden)
 
-//        0            15 16           31 32           47 48         61 62    63
-//       +---------------+---------------+---------------+-------------+--------+
-//       |   alloc_top   |   free_top    |  free_limit   | free_bottom | region |
-//       +---------------+---------------+---------------+-------------+--------+
-struct td_slab_bin {
-    uint16_t alloc_top;         // the slot that is popped next; the NULL below the stack if it is empty
-    uint16_t free_top;          // the slot that was pushed last, as above
-    uint16_t free_limit;        // the last slot that may be pushed
-    uint16_t free_bottom : 14;  // the NULL below the stack of frees; the other stack lies right before it or behind it
-    uint16_t region : 2;        // how many slots each stack has
+//        0            15 16         29 30    31 32            47 48            63
+//       +---------------+-------------+--------+---------------+---------------+
+//       |   alloc_top   | free_bottom | region |   free_top    |   free_room   |
+//       +---------------+-------------+--------+---------------+---------------+
+//        alloc_half                             free_half
+//
+// Pops and pushes load and store whole halves, and so does whatever follows them soon: a load of the whole word would
+// have to wait until two stores of halves are in the cache. And stores of 16 bits take Zen 4 into a state, in some runs
+// of a program and not in others, in which a pair takes twice as long.
+union td_slab_bin {
+    struct {
+        uint16_t alloc_top;         // the slot that is popped next; the NULL below the stack if it is empty
+        uint16_t free_bottom : 14;  // the NULL below the stack of frees; the other stack is right before it or behind
+        uint16_t region : 2;        // how many slots each stack has
+        uint16_t free_top;          // the slot that was pushed last, as above
+        uint16_t free_room;         // how many more may be pushed
+    };
+    struct {
+        uint32_t alloc_half;
+        uint32_t free_half;
+    };
+    uint64_t word;  // what the policy compares and replaces at once
 };
 
+_Static_assert(sizeof(union td_slab_bin) == sizeof(void *), "a bin is a word");
 _Static_assert(TD_SLAB_BYTES / sizeof(void *) <= 1 << 14, "`free_bottom` has 14 bits");
 
-// A bin's fields as one word: what the policy compares and replaces at once.
-union td_slab_bin_word {
-    struct td_slab_bin bin;
-    uint64_t word;
-};
+// What a push adds to `free_half`: one to `free_top`, and minus one to `free_room`.
+#define TD_SLAB_PUSH 0xffff0001u
 
 struct td_slab {
-    struct td_slab_bin bins[TD_CLASS_COUNT];  // owner only, by the rules of its front end; others read it as statistic
-    uint32_t words_used;                      // atomic, any thread; words that bins own, from the slab's begin
-    uint32_t hand;                            // atomic, any thread; the class whose bin gives capacity up next
-    size_t budget_bytes;                      // what `capacity_bytes` may be; where it changes, its thread's only
-    int64_t capacity_bytes;                   // atomic, any thread; the sum over all bins of what their limits allow
-    uint64_t refills;                         // statistic
-    uint64_t flushes;                         // statistic
-    uint64_t activity_seen;                   // guarded by the maintenance lock: what `td_slab_activity` was
-    uint32_t idle_ticks;                      // guarded by the maintenance lock: for how many ticks it stayed so
-    struct td_slab *next;                     // the front end's lists
+    union td_slab_bin bins[TD_CLASS_COUNT];  // owner only, by the rules of its front end; others read it as statistic
+    uint32_t words_used;                     // atomic, any thread; words that bins own, from the slab's begin
+    uint32_t hand;                           // atomic, any thread; the class whose bin gives capacity up next
+    size_t budget_bytes;                     // what `capacity_bytes` may be; where it changes, its thread's only
+    int64_t capacity_bytes;                  // atomic, any thread; the sum over all bins of what they may hold in frees
+    uint64_t refills;                        // statistic
+    uint64_t flushes;                        // statistic
+    uint64_t activity_seen;                  // guarded by the maintenance lock: what `td_slab_activity` was
+    uint32_t idle_ticks;                     // guarded by the maintenance lock: for how many ticks it stayed so
+    struct td_slab *next;                    // the front end's lists
     struct td_slab *prev;
     struct td_lock lock;              // the front end's, where it shares slabs without restartable sequences
     uint8_t history[TD_CLASS_COUNT];  // statistic, a hint: how the bin's slow paths were walked
 };
 
 _Static_assert(offsetof(struct td_slab, bins) == 0, "a bin's index is a word's index");
-_Static_assert(sizeof(struct td_slab_bin) == sizeof(void *), "a bin is a word");
 
 // Steps on bins, each of them atomic with regard to the slab's owner. The per-CPU front end's steps act on the slab of
 // the CPU that they happen to run on, and `slab` is a hint; so no caller may assume that two steps met one slab.
@@ -86,10 +95,13 @@ struct td_slab_ops {
     bool (*replace_bin)(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired);
 };
 
-// Where in the bin the stack that allocations pop from has its top.
-static inline size_t td_slab_top_offset(size_t class_index) {
-    return td_class_has_two_stacks(class_index) ? offsetof(struct td_slab_bin, alloc_top)
-                                                : offsetof(struct td_slab_bin, free_top);
+// Where in the bin the half lies that a pop changes, and what a pop takes from it.
+static inline size_t td_slab_pop_offset(bool has_two_stacks) {
+    return has_two_stacks ? offsetof(union td_slab_bin, alloc_half) : offsetof(union td_slab_bin, free_half);
+}
+
+static inline uint32_t td_slab_pop_step(bool has_two_stacks) {
+    return has_two_stacks ? 1 : TD_SLAB_PUSH;
 }
 
 // How many slots each stack has, by `region`: none at first, then more as the bin grows.
@@ -117,24 +129,32 @@ static inline void **td_slab_slots(struct td_slab *slab) {
 // A slab without objects, of `TD_SLAB_BYTES`, or NULL.
 struct td_slab *td_slab_new(size_t budget_bytes);
 
+// The NULL below the stack of allocations, where the class has one. By the word alone: the slots may be another CPU's
+// by now, and its stores be seen in any order.
+static inline size_t td_slab_alloc_bottom(union td_slab_bin bin, size_t class_index) {
+    size_t distance = td_slab_region_slots(class_index, (enum td_region)bin.region) + 1;
+    return bin.alloc_top < bin.free_bottom ? bin.free_bottom - distance : bin.free_bottom + distance;
+}
+
 // What the bin's word is, and what it is to be once the stacks have changed roles. False if they may not: allocations
-// are not out of objects, or there are fewer than `least` frees. Words that were the same in between are as good.
-static inline bool td_slab_swapped_bin(struct td_slab *slab, size_t class_index, size_t least, uint64_t *expected,
+// are not out of objects, or there are fewer than `least` frees. The halves may be of different times: only if the word
+// is
+// `*expected` when it is replaced were they one.
+static inline bool td_slab_swapped_bin(const struct td_slab *slab, size_t class_index, size_t least, uint64_t *expected,
                                        uint64_t *desired) {
-    union td_slab_bin_word old = {.word = td_load_relaxed((const uint64_t *)&slab->bins[class_index])};
-    size_t count = (size_t)old.bin.free_top - old.bin.free_bottom;
-    // By the word alone: the slots may be another CPU's by now, and its stores be seen in any order.
-    size_t distance = td_slab_region_slots(class_index, (enum td_region)old.bin.region) + 1;
-    bool is_empty =
-        old.bin.alloc_top == old.bin.free_bottom + distance || old.bin.alloc_top + distance == old.bin.free_bottom;
-    if (!is_empty || count < least || count == 0)
+    const union td_slab_bin *bin = &slab->bins[class_index];
+    union td_slab_bin old;
+    old.alloc_half = td_load_relaxed(&bin->alloc_half);
+    old.free_half = td_load_relaxed(&bin->free_half);
+    size_t count = (size_t)old.free_top - old.free_bottom;
+    if (old.alloc_top != td_slab_alloc_bottom(old, class_index) || count < least || count == 0)
         return false;
-    union td_slab_bin_word swapped = old;
-    swapped.bin.alloc_top = old.bin.free_top;
+    union td_slab_bin swapped = old;
+    swapped.alloc_top = old.free_top;
     // What is empty is at its bottom.
-    swapped.bin.free_top = old.bin.alloc_top;
-    swapped.bin.free_bottom = (uint32_t)old.bin.alloc_top & 0x3fff;
-    swapped.bin.free_limit = (uint16_t)(old.bin.alloc_top + old.bin.free_limit - old.bin.free_bottom);
+    swapped.free_top = old.alloc_top;
+    swapped.free_bottom = old.alloc_top & 0x3fffu;
+    swapped.free_room = (uint16_t)(count + old.free_room);
     *expected = old.word;
     *desired = swapped.word;
     return true;
@@ -171,23 +191,30 @@ extern const struct td_slab_ops td_slab_plain_ops;
 
 // The same, for one object.
 static inline void *td_slab_plain_pop(struct td_slab *slab, size_t class_index, bool has_two_stacks) {
-    struct td_slab_bin *bin = &slab->bins[class_index];
-    uint16_t *top = has_two_stacks ? &bin->alloc_top : &bin->free_top;
-    void *object = td_slab_slots(slab)[*top];
-    if (td_likely(object != NULL))
-        td_store_relaxed(top, (uint16_t)(*top - 1));
+    union td_slab_bin *bin = &slab->bins[class_index];
+    uint32_t old = has_two_stacks ? bin->alloc_half : bin->free_half;
+    void *object = td_slab_slots(slab)[(uint16_t)old];
+    if (td_unlikely(object == NULL))
+        return NULL;
+    // The code is shorter, by what makes malloc fit into a line of 64 bytes, if the address is computed twice.
+    TD_OPAQUE(class_index);
+    bin = &slab->bins[class_index];
+    td_store_relaxed(has_two_stacks ? &bin->alloc_half : &bin->free_half, old - td_slab_pop_step(has_two_stacks));
     return object;
 }
 
 static inline bool td_slab_plain_push(struct td_slab *slab, size_t class_index, void *object) {
-    struct td_slab_bin *bin = &slab->bins[class_index];
+    union td_slab_bin *bin = &slab->bins[class_index];
     void **slots = td_slab_slots(slab);
-    size_t top = bin->free_top;
-    // What was freed last is being freed again: let the slow path see.
-    if (td_unlikely(top >= bin->free_limit || slots[top] == object))
+    uint32_t old = bin->free_half;
+    size_t top = (uint16_t)old;
+    uint32_t pushed;
+    // There is no room; or what was freed last is being freed again, and the slow path is to see that.
+    if (td_unlikely(__builtin_sub_overflow(old, -TD_SLAB_PUSH, &pushed) || slots[top] == object))
         return false;
+    TD_OPAQUE(top);  // as above
     slots[top + 1] = object;
-    td_store_relaxed(&bin->free_top, (uint16_t)(top + 1));
+    td_store_relaxed(&bin->free_half, pushed);
     return true;
 }
 

@@ -26,9 +26,8 @@
 // Bytes of the area as Linux 4.18 had it; every later kernel takes it.
 #define AREA_BYTES 32
 
-#define NO_INDEX UINT32_MAX
 #define UNREGISTERED_AREA                                                                                              \
-    { .cpu_id = NO_INDEX, .mm_cid = NO_INDEX }
+    { .cpu_id_start = TD_NO_INDEX, .cpu_id = TD_NO_INDEX, .mm_cid = TD_NO_INDEX }
 
 // glibc 2.35 and later. Weak: other C libraries, and older ones, do not have them.
 extern const ptrdiff_t __rseq_offset __attribute__((weak, visibility("default")));
@@ -39,7 +38,7 @@ static __thread struct td_rseq_area own_area = UNREGISTERED_AREA;  // owner only
 
 __thread struct td_rseq_area *td_area = &no_area;
 
-struct td_percpu td_percpu = {.index_offset = offsetof(struct td_rseq_area, mm_cid)};
+struct td_percpu td_percpu;
 
 static uint32_t mode;                                       // atomic, any thread: enum td_area_mode
 static const char *reason = "no thread has allocated yet";  // atomic, any thread
@@ -61,6 +60,12 @@ static bool is_kernel_broken(void) {
     return (major == 6 && minor >= 19) || (major == 7 && minor == 0 && patch < 14);
 }
 
+// Whether the kernel may name more CPUs than there are slabs to find: then its mask of CPUs is too long for this one.
+static bool has_too_many_cpus(void) {
+    unsigned long mask[TD_MAX_CPUS / (8 * sizeof(unsigned long))];
+    return syscall(SYS_sched_getaffinity, 0, sizeof mask, mask) < 0 && errno == EINVAL;
+}
+
 static bool register_own(void) {
     return syscall(SYS_rseq, &own_area, AREA_BYTES, 0, SIGNATURE) == 0;
 }
@@ -68,6 +73,10 @@ static bool register_own(void) {
 static enum td_area_mode choose_mode(const char **why) {
     if (is_kernel_broken()) {
         *why = "this kernel does not restart preempted sequences on aarch64";
+        return TD_AREA_NONE;
+    }
+    if (has_too_many_cpus()) {
+        *why = "the kernel may have more CPUs than Tandem has slabs for";
         return TD_AREA_NONE;
     }
     if (&__rseq_size != NULL && __rseq_size != 0) {
@@ -91,8 +100,8 @@ enum td_area_mode td_area_init(void) {
     int saved_errno = errno;
     const char *why;
     enum td_area_mode chosen = choose_mode(&why);
-    if (getauxval(AT_RSEQ_FEATURE_SIZE) < offsetof(struct td_rseq_area, mm_cid) + sizeof(uint32_t))
-        td_percpu.index_offset = offsetof(struct td_rseq_area, cpu_id);
+    bool has_mm_cid = getauxval(AT_RSEQ_FEATURE_SIZE) >= offsetof(struct td_rseq_area, mm_cid) + sizeof(uint32_t);
+    td_percpu.index_offset = has_mm_cid ? offsetof(struct td_rseq_area, mm_cid) : offsetof(struct td_rseq_area, cpu_id);
     td_store_relaxed(&reason, why);
     // Pairs with the acquire above. Two threads that come here at once choose alike.
     td_store_release(&mode, (uint32_t)chosen);
@@ -104,7 +113,7 @@ void td_area_attach(void) {
     int saved_errno = errno;
     enum td_area_mode known = td_area_init();
     // Registering may have succeeded in `choose_mode` already; then it fails here, and the index is valid.
-    if (known == TD_AREA_OWN && own_area.cpu_id == NO_INDEX)
+    if (known == TD_AREA_OWN && own_area.cpu_id == TD_NO_INDEX)
         register_own();
     bool is_glibc = known == TD_AREA_GLIBC && (int32_t)glibc_area()->cpu_id >= 0;
     td_area = is_glibc ? glibc_area() : &own_area;

@@ -17,7 +17,7 @@ void td_area_attach(void);
 // Whether the calling thread went through `td_area_attach`.
 bool td_area_is_attached(void);
 
-// What names the caller's slab right now; not less than TD_MAX_CPUS if its area is not registered.
+// What names the caller's slab right now: less than TD_MAX_CPUS, or TD_NO_INDEX.
 static inline uint32_t td_area_index(void) {
     return td_load_relaxed((const uint32_t *)((const char *)td_area + td_percpu.index_offset));
 }

@@ -10,7 +10,7 @@
 extern __thread struct td_rseq_area *td_area;
 
 static inline TD_ALWAYS_INLINE void *td_frontend_pop(size_t class_index, bool has_two_stacks) {
-    return has_two_stacks ? td_rseq_pop(td_area, class_index) : td_rseq_pop_last(td_area, class_index);
+    return td_rseq_pop(td_area, class_index, has_two_stacks);
 }
 
 static inline TD_ALWAYS_INLINE bool td_frontend_push(size_t class_index, void *object) {

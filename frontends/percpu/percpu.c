@@ -40,7 +40,7 @@ static void registry_release(void) {
 
 static size_t rseq_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
     (void)slab;
-    return td_rseq_pop_batch(td_area, class_index, td_slab_top_offset(class_index), objects, count);
+    return td_rseq_pop_batch(td_area, class_index, td_class_has_two_stacks(class_index), objects, count);
 }
 
 static size_t rseq_push_batch(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
@@ -165,7 +165,7 @@ static void *alloc_from(struct attachment with, size_t class_index) {
 // Set while the thread may hold a lock of the middle end: a signal handler that allocates then should need none.
 static __thread bool is_in_slow_path;  // owner only
 
-static TD_NOINLINE void *alloc_from_middle(size_t class_index, size_t size, enum td_on_failure on_failure) {
+static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum td_on_failure on_failure) {
     bool is_first = !td_area_is_attached();
     struct attachment with = attach();
     // To a thread that was not attached its CPU's slab looked empty.
@@ -187,7 +187,7 @@ static struct td_slab *current_slab(void) {
     return index < TD_MAX_CPUS ? td_load_acquire(&td_percpu.slabs[index]) : NULL;
 }
 
-void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
+void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure on_failure) {
     // What most misses need is done here, in few instructions.
     struct td_slab *slab = current_slab();
     uint64_t expected, desired;
@@ -198,10 +198,10 @@ void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure
         if (td_likely(object != NULL))
             return object;
     }
-    return alloc_from_middle(class_index, size, on_failure);
+    return alloc_from_middle(size, class_index, on_failure);
 }
 
-void td_frontend_free_slow(size_t class_index, void *pointer) {
+void td_frontend_free_slow(void *pointer, size_t class_index) {
     struct attachment with = attach();
     if (with.slab == NULL) {
         td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));

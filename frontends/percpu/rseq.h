@@ -22,21 +22,30 @@ struct td_rseq_area {
     uint32_t padding;
 } TD_ALIGNED(32);
 
-_Static_assert(offsetof(struct td_slab_bin, alloc_top) == 0 && offsetof(struct td_slab_bin, free_top) == 2 &&
-                   offsetof(struct td_slab_bin, free_limit) == 4,
+_Static_assert(offsetof(union td_slab_bin, alloc_half) == 0 && offsetof(union td_slab_bin, free_half) == 4,
                "the sequences find them there");
+_Static_assert(TD_SLAB_PUSH == -0xffffu, "the sequences subtract this");
 _Static_assert(offsetof(struct td_rseq_area, rseq_cs) == 8, "the sequences write there");
 _Static_assert(offsetof(struct td_rseq_area, mm_cid) == 24, "the kernel's layout");
 
-// What a sequence finds a slab with.
+// What a sequence finds a slab with. All zeros at first, so that it takes no room in the file.
 struct td_percpu {
-    uint64_t index_offset;               // immutable after init; of `mm_cid` or `cpu_id` in the area
-    struct td_slab *slabs[TD_MAX_CPUS];  // atomic, any thread; NULL: not made yet, or being emptied by another thread
-};
+    // A load may have to wait for a store that has the same place in another page: this keeps the loads from here apart
+    // from the stores to a slab's bins.
+    char padding[2048];
+    uint64_t index_offset;  // immutable after init; of `mm_cid` or `cpu_id` in the area
+    // Atomic, any thread; NULL: not made yet, or being emptied by another thread. The last one stays NULL.
+    struct td_slab *slabs[TD_MAX_CPUS + 1];
+} TD_ALIGNED(4096);
 
 extern struct td_percpu td_percpu;
 
-_Static_assert(offsetof(struct td_percpu, slabs) == 8, "the sequences read there");
+// The index that threads without a registered area have.
+#define TD_NO_INDEX TD_MAX_CPUS
+
+_Static_assert(sizeof(struct td_slab) <= offsetof(struct td_percpu, index_offset), "kept apart from the bins");
+_Static_assert(offsetof(struct td_percpu, slabs) == offsetof(struct td_percpu, index_offset) + 8,
+               "the sequences find them there");
 
 #if defined(__x86_64__)
 #include "frontends/percpu/rseq_x86_64.h"
@@ -48,14 +57,11 @@ _Static_assert(offsetof(struct td_percpu, slabs) == 8, "the sequences read there
 
 // Each architecture's file defines, for `area` the calling thread's and `class_index` of a class:
 //
-//   void *td_rseq_pop(area, class_index)
-//       an object of the stack of allocations; NULL if that is empty or there is no slab
-//   void *td_rseq_pop_last(area, class_index)
-//       the same of the stack of frees: what was pushed last
+//   void *td_rseq_pop(area, class_index, has_two_stacks)
+//       an object of the stack that allocations pop from; NULL if that is empty or there is no slab
 //   bool td_rseq_push(area, class_index, object)
 //       false if the bin is full, there is no slab, or `object` is what was pushed last
-//   size_t td_rseq_pop_batch(area, class_index, top_offset, objects, count)
-//       as td_slab_ops has it, from the stack whose top lies there in its bin
+//   size_t td_rseq_pop_batch(area, class_index, has_two_stacks, objects, count)
 //   size_t td_rseq_push_batch(area, class_index, objects, count)
 //   bool td_rseq_replace_bin(area, slab, class_index, expected, desired)
 //       as td_slab_ops has them

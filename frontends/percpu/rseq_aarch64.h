@@ -34,60 +34,52 @@
     "str " slab ", [%[area], #8]\n"                                                                                    \
     "1:\n\t"                                                                                                           \
     "ldr " slab32 ", [%[area], %[index]]\n\t"                                                                          \
-    "cmp " slab32 ", %[max_cpus]\n\t"                                                                                  \
-    "b.hs " miss "\n\t"                                                                                                \
     "ldr " slab ", [%[slabs], " slab ", lsl #3]\n\t"                                                                   \
     "cbz " slab ", " miss "\n\t"
 
 #define TD_RSEQ_INPUTS                                                                                                 \
-    [area] "r"(area), [index] "r"(td_percpu.index_offset), [slabs] "r"(td_percpu.slabs), [max_cpus] "I"(TD_MAX_CPUS),  \
-        [class_offset] "r"(class_index * sizeof(struct td_slab_bin))
+    [area] "r"(area), [index] "r"(td_percpu.index_offset), [slabs] "r"(td_percpu.slabs),                               \
+        [class_offset] "r"(class_index * sizeof(union td_slab_bin))
 
-// `top_offset` is where the stack's top lies in the bin.
-#define TD_RSEQ_POP(top_offset)                                                                                        \
-    TD_RSEQ_TABLES("2f")                                                                                               \
-    TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]", "2f")                                                \
-    "add %[bin], %[slab], %[class_offset]\n\t"                                                                         \
-    "ldrh %w[top], [%[bin], #" top_offset "]\n\t"                                                                      \
-    "ldr %[object], [%[slab], %[top], lsl #3]\n\t"                                                                     \
-    "cbz %[object], 2f\n\t"                                                                                            \
-    "sub %w[top], %w[top], #1\n\t"                                                                                     \
-    "strh %w[top], [%[bin], #" top_offset "]\n"                                                                        \
-    "2:\n"
+// `half` is where the half of the bin lies that `step` changes.
+#define TD_RSEQ_POP(half, step)                                                                                        \
+    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]",                \
+                                                        "2f") "add %[bin], %[slab], %[class_offset]\n\t"               \
+                                                              "ldr %w[top], [%[bin], #" half "]\n\t"                   \
+                                                              "and %w[object], %w[top], #0xffff\n\t"                   \
+                                                              "ldr %[object], [%[slab], %[object], lsl #3]\n\t"        \
+                                                              "cbz %[object], 2f\n\t" step                             \
+                                                              "str %w[top], [%[bin], #" half "]\n"                     \
+                                                              "2:\n"                                                   \
+                     : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top)                  \
+                     : TD_RSEQ_INPUTS                                                                                  \
+                     : "memory", "cc")
 
-static inline void *td_rseq_pop(struct td_rseq_area *area, size_t class_index) {
+static inline TD_ALWAYS_INLINE void *td_rseq_pop(struct td_rseq_area *area, size_t class_index, bool has_two_stacks) {
     void *object;
     uint64_t slab, bin, top;
-    __asm__ volatile(TD_RSEQ_POP("0")
-                     : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top)
-                     : TD_RSEQ_INPUTS
-                     : "memory", "cc");
-    return object;
-}
-
-static inline void *td_rseq_pop_last(struct td_rseq_area *area, size_t class_index) {
-    void *object;
-    uint64_t slab, bin, top;
-    __asm__ volatile(TD_RSEQ_POP("2")
-                     : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top)
-                     : TD_RSEQ_INPUTS
-                     : "memory", "cc");
+    if (has_two_stacks)
+        TD_RSEQ_POP("0", "sub %w[top], %w[top], #1\n\t");
+    else
+        TD_RSEQ_POP("4", "add %w[top], %w[top], #0x10, lsl #12\n\t"
+                         "sub %w[top], %w[top], #1\n\t");
     return object;
 }
 
 static inline bool td_rseq_push(struct td_rseq_area *area, size_t class_index, void *object) {
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "add x10, x9, %[class_offset]\n\t"
-                                                                                      "ldrh w11, [x10, #2]\n\t"
-                                                                                      "ldrh w12, [x10, #4]\n\t"
-                                                                                      "cmp w11, w12\n\t"
-                                                                                      "b.hs %l[miss]\n\t"
-                                                                                      "add x9, x9, x11, lsl #3\n\t"
+                                                                                      "ldr w11, [x10, #4]\n\t"
+                                                                                      "cmp w11, #0x10, lsl #12\n\t"
+                                                                                      "b.lo %l[miss]\n\t"
+                                                                                      "and w12, w11, #0xffff\n\t"
+                                                                                      "add x9, x9, x12, lsl #3\n\t"
                                                                                       "ldr x12, [x9]\n\t"
                                                                                       "cmp x12, %[object]\n\t"
                                                                                       "b.eq %l[miss]\n\t"
                                                                                       "str %[object], [x9, #8]\n\t"
+                                                                                      "sub w11, w11, #0x10, lsl #12\n\t"
                                                                                       "add w11, w11, #1\n\t"
-                                                                                      "strh w11, [x10, #2]\n"
+                                                                                      "str w11, [x10, #4]\n"
                                                                                       "2:\n"
                  :
                  : TD_RSEQ_INPUTS, [object] "r"(object)
@@ -98,40 +90,41 @@ miss:
     return false;
 }
 
-static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, size_t top_offset, void **objects,
-                                       size_t count) {
-    size_t top_of_bin = class_index * sizeof(struct td_slab_bin) + top_offset;
-    uint64_t slab, bin, top, moved, object;
+static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, bool has_two_stacks,
+                                       void **objects, size_t count) {
+    size_t half_of_bin = class_index * sizeof(union td_slab_bin) + td_slab_pop_offset(has_two_stacks);
+    uint64_t slab, bin, half, moved, object;
     __asm__ volatile(
         TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
-                                           "2f") "add %[bin], %[slab], %[top_of_bin]\n\t"
-                                                 "ldrh %w[top], [%[bin]]\n"
+                                           "2f") "add %[bin], %[slab], %[half_of_bin]\n\t"
+                                                 "ldr %w[half], [%[bin]]\n"
                                                  "5:\n\t"
                                                  "cmp %[moved], %[count]\n\t"
                                                  "b.hs 6f\n\t"
-                                                 "ldr %[object], [%[slab], %[top], lsl #3]\n\t"
+                                                 "and %w[object], %w[half], #0xffff\n\t"
+                                                 "ldr %[object], [%[slab], %[object], lsl #3]\n\t"
                                                  "cbz %[object], 6f\n\t"
                                                  "str %[object], [%[objects], %[moved], lsl #3]\n\t"
-                                                 "sub %[top], %[top], #1\n\t"
+                                                 "sub %w[half], %w[half], %w[step]\n\t"
                                                  "add %[moved], %[moved], #1\n\t"
                                                  "b 5b\n"
                                                  "6:\n\t"
-                                                 "strh %w[top], [%[bin]]\n"
+                                                 "str %w[half], [%[bin]]\n"
                                                  "2:\n"
-        : [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top), [moved] "=&r"(moved), [object] "=&r"(object)
-        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [top_of_bin] "r"(top_of_bin)
+        : [slab] "=&r"(slab), [bin] "=&r"(bin), [half] "=&r"(half), [moved] "=&r"(moved), [object] "=&r"(object)
+        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [half_of_bin] "r"(half_of_bin),
+          [step] "r"(td_slab_pop_step(has_two_stacks))
         : "memory", "cc");
     return moved;
 }
 
 static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_index, void *const *objects,
                                         size_t count) {
-    uint64_t slab, bin, top, moved, from, object;
+    uint64_t slab, bin, half, top, moved, from, object;
     __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
                                                         "2f") "add %[bin], %[slab], %[class_offset]\n\t"
-                                                              "ldrh %w[top], [%[bin], #2]\n\t"
-                                                              "ldrh %w[moved], [%[bin], #4]\n\t"
-                                                              "sub %[moved], %[moved], %[top]\n\t"
+                                                              "ldr %w[half], [%[bin], #4]\n\t"
+                                                              "lsr %w[moved], %w[half], #16\n\t"
                                                               "cmp %[moved], %[count]\n\t"
                                                               "csel %[moved], %[moved], %[count], ls\n\t"
                                                               "sub %[from], %[count], %[moved]\n\t"
@@ -139,33 +132,38 @@ static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_
                                                               "5:\n\t"
                                                               "cmp %[from], %[count]\n\t"
                                                               "b.hs 6f\n\t"
+                                                              "and %w[top], %w[half], #0xffff\n\t"
                                                               "ldr %[object], [%[objects], %[from], lsl #3]\n\t"
                                                               "str %[object], [%[slab], %[top], lsl #3]\n\t"
-                                                              "add %[top], %[top], #1\n\t"
+                                                              "add %w[half], %w[half], %w[step]\n\t"
                                                               "add %[from], %[from], #1\n\t"
                                                               "b 5b\n"
                                                               "6:\n\t"
-                                                              "strh %w[top], [%[bin], #2]\n"
+                                                              "str %w[half], [%[bin], #4]\n"
                                                               "2:\n"
-                     : [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top), [moved] "=&r"(moved), [from] "=&r"(from),
-                       [object] "=&r"(object)
-                     : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
+                     : [slab] "=&r"(slab), [bin] "=&r"(bin), [half] "=&r"(half), [top] "=&r"(top), [moved] "=&r"(moved),
+                       [from] "=&r"(from), [object] "=&r"(object)
+                     : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [step] "r"(TD_SLAB_PUSH)
                      : "memory", "cc");
     return moved;
 }
 
 static inline bool td_rseq_replace_bin(struct td_rseq_area *area, const struct td_slab *expected_slab,
                                        size_t class_index, uint64_t expected, uint64_t desired) {
-    __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
-                     TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "cmp x9, %[expected_slab]\n\t"
-                                                               "b.ne %l[miss]\n\t"
-                                                               "ldr x10, [x9, %[class_offset]]\n\t"
-                                                               "cmp x10, %[expected]\n\t"
-                                                               "b.ne %l[miss]\n\t"
-                                                               "str %[desired], [x9, %[class_offset]]\n"
-                                                               "2:\n"
+    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "cmp x9, %[expected_slab]\n\t"
+                                                                                      "b.ne %l[miss]\n\t"
+                                                                                      "add x9, x9, %[class_offset]\n\t"
+                                                                                      "ldr w10, [x9]\n\t"
+                                                                                      "cmp w10, %w[expected]\n\t"
+                                                                                      "b.ne %l[miss]\n\t"
+                                                                                      "ldr w10, [x9, #4]\n\t"
+                                                                                      "cmp w10, %w[expected_free]\n\t"
+                                                                                      "b.ne %l[miss]\n\t"
+                                                                                      "str %[desired], [x9]\n"
+                                                                                      "2:\n"
                  :
-                 : TD_RSEQ_INPUTS, [expected_slab] "r"(expected_slab), [expected] "r"(expected), [desired] "r"(desired)
+                 : TD_RSEQ_INPUTS, [expected_slab] "r"(expected_slab), [expected] "r"(expected),
+                   [expected_free] "r"(expected >> 32), [desired] "r"(desired)
                  : "memory", "cc", "x9", "x10"
                  : miss);
     return true;

@@ -25,140 +25,143 @@
     "jmp 0f\n\t"                                                                                                       \
     ".popsection\n"
 
-// Announces the sequence and loads this CPU's slab; goes to `miss` if it has none. `slab` and `slab32` are one
-// register. `clear` is run at every start, for what a miss must not leave behind from a try before.
+// Announces the sequence and loads this CPU's slab; goes to `miss`, with the carry flag set, if it has none. `slab` and
+// `slab32` are one register. `clear` is run at every start, for what a miss must not leave behind from a try before.
+// (The fast paths are as short in bytes as they can be made: what limits them is how many lines of code are fetched.)
 #define TD_RSEQ_BEGIN(clear, slab, slab32, miss)                                                                       \
     "0:\n\t" clear "leaq 4b(%%rip), " slab "\n\t"                                                                      \
     "movq " slab ", 8(%[area])\n"                                                                                      \
     "1:\n\t"                                                                                                           \
-    "movl (%[area],%[index]), " slab32 "\n\t"                                                                          \
-    "cmpl %[max_cpus], " slab32 "\n\t"                                                                                 \
-    "jae " miss "\n\t"                                                                                                 \
+    "movq (%[percpu]), " slab "\n\t"                                                                                   \
+    "movl (%[area]," slab "), " slab32 "\n\t"                                                                          \
     "movq 8(%[percpu]," slab ",8), " slab "\n\t"                                                                       \
-    "testq " slab ", " slab "\n\t"                                                                                     \
-    "jz " miss "\n\t"
+    "cmpq $1, " slab "\n\t"                                                                                            \
+    "jb " miss "\n\t"
 
-#define TD_RSEQ_INPUTS                                                                                                 \
-    [area] "r"(area), [index] "r"(td_percpu.index_offset), [percpu] "r"(&td_percpu), [max_cpus] "i"(TD_MAX_CPUS),      \
-        [class_index] "r"(class_index)
+#define TD_RSEQ_INPUTS [area] "r"(area), [percpu] "r"(&td_percpu.index_offset), [class_index] "r"(class_index)
 
-// `top_offset` is where the stack's top lies in the bin.
-#define TD_RSEQ_POP(top_offset)                                                                                        \
-    TD_RSEQ_TABLES("2f")                                                                                               \
-    TD_RSEQ_BEGIN("xorl %k[object], %k[object]\n\t", "%q[slab]", "%k[slab]", "2f")                                     \
-    "movzwl " top_offset "(%[slab],%[class_index],8), %k[top]\n\t"                                                     \
-    "movq (%[slab],%[top],8), %[object]\n\t"                                                                           \
-    "testq %[object], %[object]\n\t"                                                                                   \
-    "jz 2f\n\t"                                                                                                        \
-    "decl %k[top]\n\t"                                                                                                 \
-    "movw %w[top], " top_offset "(%[slab],%[class_index],8)\n"                                                         \
-    "2:\n"
+// `half` is where the half of the bin lies that changes by `step`. The carry flag says whether there was no object:
+// neither step carries.
+#define TD_RSEQ_POP(half, step)                                                                                        \
+    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("", "%q[slab]", "%k[slab]",                                    \
+                                                        "2f") "movl " half "(%[slab],%[class_index],8), %k[top]\n\t"   \
+                                                              "movzwl %w[top], %k[object]\n\t"                         \
+                                                              "movq (%[slab],%[object],8), %[object]\n\t"              \
+                                                              "cmpq $1, %[object]\n\t"                                 \
+                                                              "jb 2f\n\t" step ", %k[top]\n\t"                         \
+                                                              "movl %k[top], " half "(%[slab],%[class_index],8)\n"     \
+                                                              "2:\n"                                                   \
+                     : [object] "=&a"(object), [slab] "=&r"(slab), [top] "=&r"(top), "=@ccc"(is_missed)                \
+                     : TD_RSEQ_INPUTS                                                                                  \
+                     : "memory")
 
-static inline void *td_rseq_pop(struct td_rseq_area *area, size_t class_index) {
+static inline TD_ALWAYS_INLINE void *td_rseq_pop(struct td_rseq_area *area, size_t class_index, bool has_two_stacks) {
     void *object;
     uint64_t slab, top;
-    __asm__ volatile(TD_RSEQ_POP("0")
-                     : [object] "=&r"(object), [slab] "=&r"(slab), [top] "=&r"(top)
-                     : TD_RSEQ_INPUTS
-                     : "memory", "cc");
-    return object;
-}
-
-static inline void *td_rseq_pop_last(struct td_rseq_area *area, size_t class_index) {
-    void *object;
-    uint64_t slab, top;
-    __asm__ volatile(TD_RSEQ_POP("2")
-                     : [object] "=&r"(object), [slab] "=&r"(slab), [top] "=&r"(top)
-                     : TD_RSEQ_INPUTS
-                     : "memory", "cc");
+    bool is_missed;
+    if (has_two_stacks)
+        TD_RSEQ_POP("0", "subl $1");
+    else
+        TD_RSEQ_POP("4", "addl $0xffff");
+    if (td_unlikely(is_missed))
+        return NULL;
+    if (object == NULL)
+        __builtin_unreachable();
     return object;
 }
 
 static inline bool td_rseq_push(struct td_rseq_area *area, size_t class_index, void *object) {
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
-                     TD_RSEQ_BEGIN("", "%%rax", "%%eax", "%l[miss]") "movzwl 2(%%rax,%[class_index],8), %%ecx\n\t"
-                                                                     "cmpw %%cx, 4(%%rax,%[class_index],8)\n\t"
-                                                                     "jbe %l[miss]\n\t"
-                                                                     "cmpq %[object], (%%rax,%%rcx,8)\n\t"
+                     TD_RSEQ_BEGIN("", "%%rdx", "%%edx", "%l[miss]") "movl 4(%%rdx,%[class_index],8), %%eax\n\t"
+                                                                     "movzwl %%ax, %%ecx\n\t"
+                                                                     "subl $0xffff, %%eax\n\t"
+                                                                     "jb %l[miss]\n\t"
+                                                                     "cmpq %[object], (%%rdx,%%rcx,8)\n\t"
                                                                      "je %l[miss]\n\t"
-                                                                     "movq %[object], 8(%%rax,%%rcx,8)\n\t"
-                                                                     "incl %%ecx\n\t"
-                                                                     "movw %%cx, 2(%%rax,%[class_index],8)\n"
+                                                                     "movq %[object], 8(%%rdx,%%rcx,8)\n\t"
+                                                                     "movl %%eax, 4(%%rdx,%[class_index],8)\n"
                                                                      "2:\n"
                  :
                  : TD_RSEQ_INPUTS, [object] "r"(object)
-                 : "memory", "cc", "rax", "rcx"
+                 : "memory", "cc", "rax", "rcx", "rdx"
                  : miss);
     return true;
 miss:
     return false;
 }
 
-static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, size_t top_offset, void **objects,
-                                       size_t count) {
-    size_t top_of_bin = class_index * sizeof(struct td_slab_bin) + top_offset;
-    uint64_t slab, top, moved, object;
-    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]",
-                                                        "2f") "movzwl (%[slab],%[top_of_bin]), %k[top]\n"
-                                                              "5:\n\t"
-                                                              "cmpq %[count], %[moved]\n\t"
-                                                              "jae 6f\n\t"
-                                                              "movq (%[slab],%[top],8), %[object]\n\t"
-                                                              "testq %[object], %[object]\n\t"
-                                                              "jz 6f\n\t"
-                                                              "movq %[object], (%[objects],%[moved],8)\n\t"
-                                                              "decl %k[top]\n\t"
-                                                              "incq %[moved]\n\t"
-                                                              "jmp 5b\n"
-                                                              "6:\n\t"
-                                                              "movw %w[top], (%[slab],%[top_of_bin])\n"
-                                                              "2:\n"
-                     : [slab] "=&r"(slab), [top] "=&r"(top), [moved] "=&r"(moved), [object] "=&r"(object)
-                     : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [top_of_bin] "r"(top_of_bin)
-                     : "memory", "cc");
+static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, bool has_two_stacks,
+                                       void **objects, size_t count) {
+    size_t half_of_bin = class_index * sizeof(union td_slab_bin) + td_slab_pop_offset(has_two_stacks);
+    uint64_t slab, half, top, moved, object;
+    __asm__ volatile(
+        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]",
+                                           "2f") "movl (%[slab],%[half_of_bin]), %k[half]\n"
+                                                 "5:\n\t"
+                                                 "cmpq %[count], %[moved]\n\t"
+                                                 "jae 6f\n\t"
+                                                 "movzwl %w[half], %k[top]\n\t"
+                                                 "movq (%[slab],%[top],8), %[object]\n\t"
+                                                 "testq %[object], %[object]\n\t"
+                                                 "jz 6f\n\t"
+                                                 "movq %[object], (%[objects],%[moved],8)\n\t"
+                                                 "subl %[step], %k[half]\n\t"
+                                                 "incq %[moved]\n\t"
+                                                 "jmp 5b\n"
+                                                 "6:\n\t"
+                                                 "movl %k[half], (%[slab],%[half_of_bin])\n"
+                                                 "2:\n"
+        : [slab] "=&r"(slab), [half] "=&r"(half), [top] "=&r"(top), [moved] "=&r"(moved), [object] "=&r"(object)
+        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [half_of_bin] "r"(half_of_bin),
+          [step] "g"(td_slab_pop_step(has_two_stacks))
+        : "memory", "cc");
     return moved;
 }
 
 static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_index, void *const *objects,
                                         size_t count) {
-    uint64_t slab, top, moved, from, object;
-    __asm__ volatile(
-        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]",
-                                           "2f") "movzwl 2(%[slab],%[class_index],8), %k[top]\n\t"
-                                                 "movzwl 4(%[slab],%[class_index],8), %k[moved]\n\t"
-                                                 "subl %k[top], %k[moved]\n\t"
-                                                 "cmpq %[count], %[moved]\n\t"
-                                                 "cmovaq %[count], %[moved]\n\t"
-                                                 "movq %[count], %[from]\n\t"
-                                                 "subq %[moved], %[from]\n"
-                                                 "5:\n\t"
-                                                 "cmpq %[count], %[from]\n\t"
-                                                 "jae 6f\n\t"
-                                                 "movq (%[objects],%[from],8), %[object]\n\t"
-                                                 "movq %[object], 8(%[slab],%[top],8)\n\t"
-                                                 "incl %k[top]\n\t"
-                                                 "incq %[from]\n\t"
-                                                 "jmp 5b\n"
-                                                 "6:\n\t"
-                                                 "movw %w[top], 2(%[slab],%[class_index],8)\n"
-                                                 "2:\n"
-        : [slab] "=&r"(slab), [top] "=&r"(top), [moved] "=&r"(moved), [from] "=&r"(from), [object] "=&r"(object)
-        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
-        : "memory", "cc");
+    uint64_t slab, half, top, moved, from, object;
+    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]",
+                                                        "2f") "movl 4(%[slab],%[class_index],8), %k[half]\n\t"
+                                                              "movl %k[half], %k[moved]\n\t"
+                                                              "shrl $16, %k[moved]\n\t"
+                                                              "cmpq %[count], %[moved]\n\t"
+                                                              "cmovaq %[count], %[moved]\n\t"
+                                                              "movq %[count], %[from]\n\t"
+                                                              "subq %[moved], %[from]\n"
+                                                              "5:\n\t"
+                                                              "cmpq %[count], %[from]\n\t"
+                                                              "jae 6f\n\t"
+                                                              "movzwl %w[half], %k[top]\n\t"
+                                                              "movq (%[objects],%[from],8), %[object]\n\t"
+                                                              "movq %[object], 8(%[slab],%[top],8)\n\t"
+                                                              "subl $0xffff, %k[half]\n\t"
+                                                              "incq %[from]\n\t"
+                                                              "jmp 5b\n"
+                                                              "6:\n\t"
+                                                              "movl %k[half], 4(%[slab],%[class_index],8)\n"
+                                                              "2:\n"
+                     : [slab] "=&r"(slab), [half] "=&r"(half), [top] "=&r"(top), [moved] "=&r"(moved),
+                       [from] "=&r"(from), [object] "=&r"(object)
+                     : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
+                     : "memory", "cc");
     return moved;
 }
 
 static inline bool td_rseq_replace_bin(struct td_rseq_area *area, const struct td_slab *expected_slab,
                                        size_t class_index, uint64_t expected, uint64_t desired) {
-    __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
-                     TD_RSEQ_BEGIN("", "%%rax", "%%eax", "%l[miss]") "cmpq %[expected_slab], %%rax\n\t"
-                                                                     "jne %l[miss]\n\t"
-                                                                     "cmpq %[expected], (%%rax,%[class_index],8)\n\t"
-                                                                     "jne %l[miss]\n\t"
-                                                                     "movq %[desired], (%%rax,%[class_index],8)\n"
-                                                                     "2:\n"
+    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN(
+                     "", "%%rax", "%%eax", "%l[miss]") "cmpq %[expected_slab], %%rax\n\t"
+                                                       "jne %l[miss]\n\t"
+                                                       "cmpl %k[expected], (%%rax,%[class_index],8)\n\t"
+                                                       "jne %l[miss]\n\t"
+                                                       "cmpl %k[expected_free], 4(%%rax,%[class_index],8)\n\t"
+                                                       "jne %l[miss]\n\t"
+                                                       "movq %[desired], (%%rax,%[class_index],8)\n"
+                                                       "2:\n"
                  :
-                 : TD_RSEQ_INPUTS, [expected_slab] "r"(expected_slab), [expected] "r"(expected), [desired] "r"(desired)
+                 : TD_RSEQ_INPUTS, [expected_slab] "r"(expected_slab), [expected] "r"(expected),
+                   [expected_free] "r"(expected >> 32), [desired] "r"(desired)
                  : "memory", "cc", "rax"
                  : miss);
     return true;

@@ -137,7 +137,7 @@ static struct td_slab *attach(void) {
     return slab;
 }
 
-static TD_NOINLINE void *alloc_from_middle(size_t class_index, size_t size, enum td_on_failure on_failure) {
+static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum td_on_failure on_failure) {
     struct td_slab *slab = attach();
     void *object;
     if (slab != NULL) {
@@ -149,18 +149,19 @@ static TD_NOINLINE void *alloc_from_middle(size_t class_index, size_t size, enum
     return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
 }
 
-void *td_frontend_alloc_slow(size_t class_index, size_t size, enum td_on_failure on_failure) {
+void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure on_failure) {
     // What most misses need is done here, in few instructions.
     struct td_slab *slab = td_thread_slab;
     uint64_t expected, desired;
     if (td_likely(td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired))) {
-        td_store_relaxed((uint64_t *)&slab->bins[class_index], desired);
-        return td_slab_plain_pop(slab, class_index, true);
+        void *object = td_slab_slots(slab)[(uint16_t)desired];
+        td_store_relaxed(&slab->bins[class_index].word, desired - td_slab_pop_step(true));
+        return object;
     }
-    return alloc_from_middle(class_index, size, on_failure);
+    return alloc_from_middle(size, class_index, on_failure);
 }
 
-void td_frontend_free_slow(size_t class_index, void *pointer) {
+void td_frontend_free_slow(void *pointer, size_t class_index) {
     struct td_slab *slab = attach();
     if (slab != NULL) {
         if (td_unlikely(td_slab_was_freed_last(slab, class_index, pointer)))

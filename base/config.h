@@ -41,25 +41,29 @@
 // The largest object that shares a segment with others.
 #define TD_MAX_SPAN_BYTES (TD_SEGMENT_BYTES / 2)
 
+// A page of the processor, at least: where memory is told apart by less than its whole address.
+#define TD_SMALLEST_PAGE_BYTES ((size_t)4 << 10)
+
 // A cache line of every CPU that Tandem runs on.
 #define TD_CACHE_LINE 64
 
 // Objects that move between a slab and the middle end at once.
 #define TD_BATCH_MAX (TD_TINY ? 1 : 128)
-#define TD_BATCH_BYTES ((size_t)32 << 10)
+#define TD_BATCH_BYTES ((size_t)128 << 10)
 // What a refill may hand out beyond the batch, to end on a cache line of objects.
 #define TD_BATCH_SLACK 3
 
 // The bounds of one of a bin's two stacks, in objects and in bytes of objects.
 #define TD_BIN_MAX (TD_TINY ? 2 : 192)
 #define TD_BIN_MIN (TD_TINY ? 1 : 4)
-#define TD_BIN_BYTES ((size_t)64 << 10)
+#define TD_BIN_BYTES ((size_t)256 << 10)
 // Stacks that hold less than this when they change roles get more from the middle end: changing costs as much as some
 // allocations, and should be as rare.
 #define TD_ROTATION_BYTES ((size_t)8 << 10)
 #define TD_ROTATION_MAX (TD_TINY ? 1 : 64)
 
-// Address space of a slab: headers, then slots. It has room for all bins at their largest.
+// Address space of a slab: headers, then slots. It has room for most bins at their largest; one that finds none stays
+// as it is.
 #define TD_SLAB_BYTES ((size_t)128 << 10)
 // What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
@@ -74,7 +78,7 @@
 // The transfer cache's bounds for one class, in batches and in bytes of objects.
 #define TD_TRANSFER_BATCHES_MIN (TD_TINY ? 1 : 2)
 #define TD_TRANSFER_BATCHES_MAX (TD_TINY ? 1 : 256)
-#define TD_TRANSFER_BYTES ((size_t)1 << 20)
+#define TD_TRANSFER_BYTES ((size_t)4 << 20)
 
 // How often the maintenance runs, and how long memory stays with a process that has stopped using it.
 #define TD_TICK_MS 100

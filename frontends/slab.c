@@ -37,31 +37,38 @@ static enum td_region region_for(size_t capacity) {
                                                 : TD_REGION_WHOLE;
 }
 
+// Of the stack of frees, in objects.
+static size_t free_capacity(union td_slab_bin bin) {
+    return (size_t)bin.free_top - bin.free_bottom + bin.free_room;
+}
+
 // A bin's word, and what follows from it.
 struct bin_view {
     union td_slab_bin bin;
     size_t alloc_count;  // objects; 0 if there is but the stack of frees
     size_t free_count;
-    size_t capacity;  // of the stack of frees, in objects
+    size_t capacity;
 };
 
-static struct bin_view view_bin(const struct td_slab *slab, size_t class_index) {
+// Inlined: returned through memory, it would be read back before its stores are done.
+static inline TD_ALWAYS_INLINE struct bin_view view_bin(const struct td_slab *slab, size_t class_index) {
     struct bin_view view = {.bin.word = td_load_relaxed(&slab->bins[class_index].word)};
     if (view.bin.region == TD_REGION_NONE)
         return view;
     view.free_count = (size_t)view.bin.free_top - view.bin.free_bottom;
-    view.capacity = view.free_count + view.bin.free_room;
+    view.capacity = free_capacity(view.bin);
     if (td_class_has_two_stacks(class_index))
         view.alloc_count = view.bin.alloc_top - td_slab_alloc_bottom(view.bin, class_index);
     return view;
 }
 
-struct td_slab *td_slab_new(size_t budget_bytes) {
-    struct td_slab *slab = td_middle_alloc_metadata(TD_SLAB_BYTES);
-    if (slab != NULL) {
-        slab->words_used = FIRST_SLOT;
-        slab->budget_bytes = budget_bytes;
-    }
+struct td_slab *td_slab_new(size_t budget_bytes, size_t place) {
+    char *memory = td_middle_alloc_metadata(place + TD_SLAB_BYTES, TD_SMALLEST_PAGE_BYTES);
+    if (memory == NULL)
+        return NULL;
+    struct td_slab *slab = (struct td_slab *)(memory + place);
+    slab->words_used = FIRST_SLOT;
+    slab->budget_bytes = budget_bytes;
     return slab;
 }
 
@@ -170,8 +177,10 @@ static bool is_used_by_now(struct td_slab *slab, size_t class_index) {
 // the next few is one.
 static size_t find_victim(struct td_slab *slab, size_t for_class) {
     for (int i = 0; i < VICTIM_TRIES; i++) {
-        size_t victim = 1 + td_add_relaxed(&slab->hand, 1) % (TD_CLASS_COUNT - 1);
-        if (victim != for_class && view_bin(slab, victim).capacity >= 2 && !is_used_by_now(slab, victim))
+        uint32_t hand = td_load_relaxed(&slab->hand);
+        size_t victim = hand < TD_CLASS_COUNT - 1 ? hand + 1 : 1;
+        td_store_relaxed(&slab->hand, (uint32_t)victim);
+        if (victim != for_class && free_capacity(slab->bins[victim]) >= 2 && !is_used_by_now(slab, victim))
             return victim;
     }
     return 0;

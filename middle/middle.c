@@ -53,8 +53,8 @@ static void drain_class(size_t class_index, bool all) {
         td_central_return(class_index, objects, count);
 }
 
-void *td_middle_alloc_metadata(size_t bytes) {
-    return td_metadata_alloc(bytes, TD_CACHE_LINE);
+void *td_middle_alloc_metadata(size_t bytes, size_t alignment) {
+    return td_metadata_alloc(bytes, alignment);
 }
 
 bool td_middle_tick_is_due(uint64_t *now_ms) {

@@ -23,8 +23,8 @@ void td_middle_return_checked(size_t class_index, void *const *objects, size_t c
 // Aborts, naming `call`, unless `pointer` is an object of the class that is in use (or cached).
 void td_middle_check_object(size_t class_index, const void *pointer, const char *call);
 
-// Zeroed memory for a front end's own tables, on a cache line of its own and never given back; NULL if there is none.
-void *td_middle_alloc_metadata(size_t bytes);
+// Zeroed memory for a front end's own tables, never given back; NULL if there is none.
+void *td_middle_alloc_metadata(size_t bytes, size_t alignment);
 
 // True at most once in `TD_TICK_MS`: then it is time for a maintenance, at the time `*now_ms`.
 bool td_middle_tick_is_due(uint64_t *now_ms);

@@ -88,7 +88,7 @@ static struct td_slab *new_slab(void) {
     struct td_slab *slab = spare_slab;
     spare_slab = NULL;
     registry_release();
-    return slab != NULL ? slab : td_slab_new(TD_SLAB_BUDGET_BYTES);
+    return slab != NULL ? slab : td_slab_new(TD_SLAB_BUDGET_BYTES, TD_SLAB_PLACE);
 }
 
 // Publishes `slab` for the index unless it has one. Returns the one that it has, NULL if that is being emptied.

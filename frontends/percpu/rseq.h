@@ -28,22 +28,26 @@ _Static_assert(TD_SLAB_PUSH == -0xffffu, "the sequences subtract this");
 _Static_assert(offsetof(struct td_rseq_area, rseq_cs) == 8, "the sequences write there");
 _Static_assert(offsetof(struct td_rseq_area, mm_cid) == 24, "the kernel's layout");
 
+// A load may have to wait for a store that has the same place in another page: three times as long for a pair. So the
+// places where sequences store most, a slab's bins, are kept apart from those where they load: the rseq areas, which
+// glibc has at the begin of a page or at its end, and the table below.
+#define TD_SLAB_PLACE ((size_t)768)
+#define TD_TABLE_PLACE ((size_t)2048)
+
 // What a sequence finds a slab with. All zeros at first, so that it takes no room in the file.
 struct td_percpu {
-    // A load may have to wait for a store that has the same place in another page: this keeps the loads from here apart
-    // from the stores to a slab's bins.
-    char padding[2048];
+    char padding[TD_TABLE_PLACE];
     uint64_t index_offset;  // immutable after init; of `mm_cid` or `cpu_id` in the area
     // Atomic, any thread; NULL: not made yet, or being emptied by another thread. The last one stays NULL.
     struct td_slab *slabs[TD_MAX_CPUS + 1];
-} TD_ALIGNED(4096);
+} TD_ALIGNED(TD_SMALLEST_PAGE_BYTES);
 
 extern struct td_percpu td_percpu;
 
 // The index that threads without a registered area have.
 #define TD_NO_INDEX TD_MAX_CPUS
 
-_Static_assert(sizeof(struct td_slab) <= offsetof(struct td_percpu, index_offset), "kept apart from the bins");
+_Static_assert(TD_SLAB_PLACE + sizeof(struct td_slab) <= TD_TABLE_PLACE, "kept apart from the bins");
 _Static_assert(offsetof(struct td_percpu, slabs) == offsetof(struct td_percpu, index_offset) + 8,
                "the sequences find them there");
 

@@ -41,28 +41,31 @@
     [area] "r"(area), [index] "r"(td_percpu.index_offset), [slabs] "r"(td_percpu.slabs),                               \
         [class_offset] "r"(class_index * sizeof(union td_slab_bin))
 
-// `half` is where the half of the bin lies that `step` changes.
-#define TD_RSEQ_POP(half, step)                                                                                        \
-    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]",                \
-                                                        "2f") "add %[bin], %[slab], %[class_offset]\n\t"               \
-                                                              "ldr %w[top], [%[bin], #" half "]\n\t"                   \
-                                                              "and %w[object], %w[top], #0xffff\n\t"                   \
-                                                              "ldr %[object], [%[slab], %[object], lsl #3]\n\t"        \
-                                                              "cbz %[object], 2f\n\t" step                             \
-                                                              "str %w[top], [%[bin], #" half "]\n"                     \
-                                                              "2:\n"                                                   \
-                     : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [top] "=&r"(top)                  \
-                     : TD_RSEQ_INPUTS                                                                                  \
-                     : "memory", "cc")
+// `offset` is where the half of the bin lies that `step` changes.
+#define TD_RSEQ_POP(offset, step)                                                                                      \
+    __asm__ volatile(                                                                                                  \
+        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]",                             \
+                                           "2f") "add %[bin], %[slab], %[class_offset]\n\t"                            \
+                                                 "ldr %w[half], [%[bin], #" offset "]\n\t"                             \
+                                                 "and %w[top], %w[half], #0xffff\n\t"                                  \
+                                                 "ldr %[object], [%[slab], %[top], lsl #3]\n\t"                        \
+                                                 "cbz %[object], 2f\n\t" step "str %w[half], [%[bin], #" offset "]\n"  \
+                                                 "2:\n"                                                                \
+        : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [half] "=&r"(half), [top] "=&r"(top)           \
+        : TD_RSEQ_INPUTS                                                                                               \
+        : "memory", "cc")
 
 static inline TD_ALWAYS_INLINE void *td_rseq_pop(struct td_rseq_area *area, size_t class_index, bool has_two_stacks) {
     void *object;
-    uint64_t slab, bin, top;
+    uint64_t slab, bin, half, top;
     if (has_two_stacks)
-        TD_RSEQ_POP("0", "sub %w[top], %w[top], #1\n\t");
+        TD_RSEQ_POP("0", "add %[top], %[slab], %[top], lsl #3\n\t"
+                         "ldur %[top], [%[top], #-8]\n\t"
+                         "prfm pstl1keep, [%[top]]\n\t"
+                         "sub %w[half], %w[half], #1\n\t");
     else
-        TD_RSEQ_POP("4", "add %w[top], %w[top], #0x10, lsl #12\n\t"
-                         "sub %w[top], %w[top], #1\n\t");
+        TD_RSEQ_POP("4", "add %w[half], %w[half], #0x10, lsl #12\n\t"
+                         "sub %w[half], %w[half], #1\n\t");
     return object;
 }
 

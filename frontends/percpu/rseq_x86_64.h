@@ -40,29 +40,32 @@
 
 #define TD_RSEQ_INPUTS [area] "r"(area), [percpu] "r"(&td_percpu.index_offset), [class_index] "r"(class_index)
 
-// `half` is where the half of the bin lies that changes by `step`. The carry flag says whether there was no object:
+// `offset` is where the half of the bin lies that changes by `step`. The carry flag says whether there was no object:
 // neither step carries.
-#define TD_RSEQ_POP(half, step)                                                                                        \
-    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("", "%q[slab]", "%k[slab]",                                    \
-                                                        "2f") "movl " half "(%[slab],%[class_index],8), %k[top]\n\t"   \
-                                                              "movzwl %w[top], %k[object]\n\t"                         \
-                                                              "movq (%[slab],%[object],8), %[object]\n\t"              \
-                                                              "cmpq $1, %[object]\n\t"                                 \
-                                                              "jb 2f\n\t" step ", %k[top]\n\t"                         \
-                                                              "movl %k[top], " half "(%[slab],%[class_index],8)\n"     \
-                                                              "2:\n"                                                   \
-                     : [object] "=&a"(object), [slab] "=&r"(slab), [top] "=&r"(top), "=@ccc"(is_missed)                \
-                     : TD_RSEQ_INPUTS                                                                                  \
-                     : "memory")
+#define TD_RSEQ_POP(offset, step)                                                                                      \
+    __asm__ volatile(                                                                                                  \
+        TD_RSEQ_TABLES("2f")                                                                                           \
+            TD_RSEQ_BEGIN("", "%q[slab]", "%k[slab]", "2f") "movl " offset "(%[slab],%[class_index],8), %k[half]\n\t"  \
+                                                            "movzwl %w[half], %k[top]\n\t"                             \
+                                                            "movq (%[slab],%[top],8), %[object]\n\t"                   \
+                                                            "cmpq $1, %[object]\n\t"                                   \
+                                                            "jb 2f\n\t" step "movl %k[half], " offset                  \
+                                                            "(%[slab],%[class_index],8)\n"                             \
+                                                            "2:\n"                                                     \
+        : [object] "=&a"(object), [slab] "=&r"(slab), [half] "=&r"(half), [top] "=&r"(top), "=@ccc"(is_missed)         \
+        : TD_RSEQ_INPUTS                                                                                               \
+        : "memory")
 
 static inline TD_ALWAYS_INLINE void *td_rseq_pop(struct td_rseq_area *area, size_t class_index, bool has_two_stacks) {
     void *object;
-    uint64_t slab, top;
+    uint64_t slab, half, top;
     bool is_missed;
     if (has_two_stacks)
-        TD_RSEQ_POP("0", "subl $1");
+        TD_RSEQ_POP("0", "movq -8(%[slab],%[top],8), %[top]\n\t"
+                         "prefetcht0 (%[top])\n\t"
+                         "subl $1, %k[half]\n\t");
     else
-        TD_RSEQ_POP("4", "addl $0xffff");
+        TD_RSEQ_POP("4", "addl $0xffff, %k[half]\n\t");
     if (td_unlikely(is_missed))
         return NULL;
     if (object == NULL)

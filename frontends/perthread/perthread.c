@@ -52,11 +52,13 @@ static void claim_budget(struct td_slab *slab, size_t class_index) {
     bool is_used = (size_t)td_load_relaxed(&slab->capacity_bytes) >= budget / 2;
     if ((!is_used && td_slab_first_bytes(class_index) <= budget) || budget >= TD_SLAB_BUDGET_BYTES)
         return;
+    // Two threads that see the same room may claim it both: what is missed by is little.
+    bool has_room = td_load_relaxed(&claimed_bytes) + budget <= TD_THREADS_BUDGET_BYTES;
     bool is_within_share = 2 * budget * td_load_relaxed(&used_count) <= TD_THREADS_BUDGET_BYTES;
-    if (td_add_relaxed(&claimed_bytes, budget) + budget <= TD_THREADS_BUDGET_BYTES || is_within_share)
+    if (has_room || is_within_share) {
+        td_add_relaxed(&claimed_bytes, budget);
         slab->budget_bytes = 2 * budget;
-    else
-        td_add_relaxed(&claimed_bytes, -budget);
+    }
 }
 
 static void disclaim_budget(struct td_slab *slab) {
@@ -125,7 +127,7 @@ static struct td_slab *attach(void) {
         return NULL;
     struct td_slab *slab = take_spare();
     if (slab == NULL) {
-        slab = td_slab_new(TD_SLAB_BUDGET_MIN_BYTES);
+        slab = td_slab_new(TD_SLAB_BUDGET_MIN_BYTES, 0);
         if (slab == NULL)
             return NULL;
         registry_acquire();

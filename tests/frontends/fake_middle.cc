@@ -112,8 +112,8 @@ void td_middle_return_checked(size_t class_index, void *const *objects, size_t c
     td_middle_return(class_index, objects, count);
 }
 
-void *td_middle_alloc_metadata(size_t bytes) {
-    void *memory = aligned_alloc(TD_CACHE_LINE, bytes);
+void *td_middle_alloc_metadata(size_t bytes, size_t alignment) {
+    void *memory = aligned_alloc(alignment, bytes);
     memset(memory, 0, bytes);
     return memory;
 }

@@ -54,7 +54,7 @@
 #define TD_BATCH_SLACK 3
 
 // The bounds of one of a bin's two stacks, in objects and in bytes of objects.
-#define TD_BIN_MAX (TD_TINY ? 2 : 192)
+#define TD_BIN_MAX (TD_TINY ? 2 : 144)
 #define TD_BIN_MIN (TD_TINY ? 1 : 4)
 #define TD_BIN_BYTES ((size_t)256 << 10)
 // Stacks that hold less than this when they change roles get more from the middle end: changing costs as much as some
@@ -62,8 +62,7 @@
 #define TD_ROTATION_BYTES ((size_t)8 << 10)
 #define TD_ROTATION_MAX (TD_TINY ? 1 : 64)
 
-// Address space of a slab: headers, then slots. It has room for most bins at their largest; one that finds none stays
-// as it is.
+// Address space of a slab: headers, then slots. It has room for all bins at their largest.
 #define TD_SLAB_BYTES ((size_t)128 << 10)
 // What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
@@ -71,11 +70,12 @@
 #define TD_THREADS_BUDGET_BYTES ((size_t)16 << 20)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)16 << 10)
 
-// Slabs that the per-CPU front end can index: more than the CPUs of any kernel that x86-64 or aarch64 are configured
+// Slabs that the per-CPU front end can index: as many as the CPUs that a kernel for x86-64 or aarch64 can be configured
 // for today. With more, the locked slabs are used.
 #define TD_MAX_CPUS 8192
 
-// The transfer cache's bounds for one class, in batches and in bytes of objects.
+// The transfer cache's bounds for one class, in batches and in bytes of objects. What lies there unused goes back to
+// the spans at every tick.
 #define TD_TRANSFER_BATCHES_MIN (TD_TINY ? 1 : 2)
 #define TD_TRANSFER_BATCHES_MAX (TD_TINY ? 1 : 256)
 #define TD_TRANSFER_BYTES ((size_t)4 << 20)

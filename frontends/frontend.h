@@ -20,6 +20,8 @@
 // What to do when there is no memory: return NULL with errno ENOMEM, or call the C++ new_handler and throw.
 enum td_on_failure { TD_RETURN_NULL, TD_THROW };
 
+// In both, what malloc and free were given comes first: it stays in its register.
+//
 // An object of class `class_index` (1 to TD_CLASS_COUNT - 1) for `size` bytes, after `td_frontend_pop` found none.
 // Initialises the allocator at first use.
 void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure on_failure);

@@ -37,17 +37,12 @@ static enum td_region region_for(size_t capacity) {
                                                 : TD_REGION_WHOLE;
 }
 
-// Of the stack of frees, in objects.
-static size_t free_capacity(union td_slab_bin bin) {
-    return (size_t)bin.free_top - bin.free_bottom + bin.free_room;
-}
-
 // A bin's word, and what follows from it.
 struct bin_view {
     union td_slab_bin bin;
     size_t alloc_count;  // objects; 0 if there is but the stack of frees
     size_t free_count;
-    size_t capacity;
+    size_t capacity;  // of the stack of frees, in objects
 };
 
 // Inlined: returned through memory, it would be read back before its stores are done.
@@ -56,7 +51,7 @@ static inline TD_ALWAYS_INLINE struct bin_view view_bin(const struct td_slab *sl
     if (view.bin.region == TD_REGION_NONE)
         return view;
     view.free_count = (size_t)view.bin.free_top - view.bin.free_bottom;
-    view.capacity = free_capacity(view.bin);
+    view.capacity = view.free_count + view.bin.free_room;
     if (td_class_has_two_stacks(class_index))
         view.alloc_count = view.bin.alloc_top - td_slab_alloc_bottom(view.bin, class_index);
     return view;
@@ -180,7 +175,7 @@ static size_t find_victim(struct td_slab *slab, size_t for_class) {
         uint32_t hand = td_load_relaxed(&slab->hand);
         size_t victim = hand < TD_CLASS_COUNT - 1 ? hand + 1 : 1;
         td_store_relaxed(&slab->hand, (uint32_t)victim);
-        if (victim != for_class && free_capacity(slab->bins[victim]) >= 2 && !is_used_by_now(slab, victim))
+        if (victim != for_class && view_bin(slab, victim).capacity >= 2 && !is_used_by_now(slab, victim))
             return victim;
     }
     return 0;
@@ -288,8 +283,8 @@ void *td_slab_swap_and_pop(const struct td_slab_ops *ops, struct td_slab *slab, 
 
 // Returns the half of the only stack that was not used for longest.
 static void return_lower_half(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
-    void *objects[TD_BATCH_MAX];
-    size_t count = ops->pop_batch(slab, class_index, objects, TD_BATCH_MAX);
+    void *objects[TD_BIN_MAX];
+    size_t count = ops->pop_batch(slab, class_index, objects, TD_BIN_MAX);
     size_t kept = count / 2;
     td_batch_reverse(objects, kept);
     // First, so that a signal handler that interrupts the middle end finds some.
@@ -374,10 +369,14 @@ uint64_t td_slab_activity(const struct td_slab *slab) {
 
 static size_t plain_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
     bool has_two_stacks = td_class_has_two_stacks(class_index);
+    union td_slab_bin *bin = &slab->bins[class_index];
+    uint32_t *half = has_two_stacks ? &bin->alloc_half : &bin->free_half;
+    void **slots = td_slab_slots(slab);
+    size_t top = (uint16_t)*half;
     size_t taken = 0;
-    void *object;
-    while (taken < count && (object = td_slab_plain_pop(slab, class_index, has_two_stacks)) != NULL)
-        objects[taken++] = object;
+    while (taken < count && slots[top] != NULL)
+        objects[taken++] = slots[top--];
+    td_store_relaxed(half, *half - (uint32_t)taken * td_slab_pop_step(has_two_stacks));
     return taken;
 }
 

@@ -138,9 +138,8 @@ static inline size_t td_slab_alloc_bottom(union td_slab_bin bin, size_t class_in
 }
 
 // What the bin's word is, and what it is to be once the stacks have changed roles. False if they may not: allocations
-// are not out of objects, or there are fewer than `least` frees. The halves may be of different times: only if the word
-// is
-// `*expected` when it is replaced were they one.
+// are not out of objects, or there are fewer than `least` frees. The halves may be of different
+// times: that they were one word is certain only if the word is `*expected` when it is replaced.
 static inline bool td_slab_swapped_bin(const struct td_slab *slab, size_t class_index, size_t least, uint64_t *expected,
                                        uint64_t *desired) {
     const union td_slab_bin *bin = &slab->bins[class_index];

@@ -101,7 +101,8 @@ enum td_area_mode td_area_init(void) {
     const char *why;
     enum td_area_mode chosen = choose_mode(&why);
     bool has_mm_cid = getauxval(AT_RSEQ_FEATURE_SIZE) >= offsetof(struct td_rseq_area, mm_cid) + sizeof(uint32_t);
-    td_percpu.index_offset = has_mm_cid ? offsetof(struct td_rseq_area, mm_cid) : offsetof(struct td_rseq_area, cpu_id);
+    td_store_relaxed(&td_percpu.index_offset,
+                     has_mm_cid ? offsetof(struct td_rseq_area, mm_cid) : offsetof(struct td_rseq_area, cpu_id));
     td_store_relaxed(&reason, why);
     // Pairs with the acquire above. Two threads that come here at once choose alike.
     td_store_release(&mode, (uint32_t)chosen);
@@ -112,7 +113,7 @@ enum td_area_mode td_area_init(void) {
 void td_area_attach(void) {
     int saved_errno = errno;
     enum td_area_mode known = td_area_init();
-    // Registering may have succeeded in `choose_mode` already; then it fails here, and the index is valid.
+    // The thread that chose the mode has registered its area then.
     if (known == TD_AREA_OWN && own_area.cpu_id == TD_NO_INDEX)
         register_own();
     bool is_glibc = known == TD_AREA_GLIBC && (int32_t)glibc_area()->cpu_id >= 0;
@@ -125,7 +126,7 @@ bool td_area_is_attached(void) {
 }
 
 bool td_area_has_mm_cid(void) {
-    return td_percpu.index_offset == offsetof(struct td_rseq_area, mm_cid);
+    return td_load_relaxed(&td_percpu.index_offset) == offsetof(struct td_rseq_area, mm_cid);
 }
 
 const char *td_area_reason(void) {

@@ -30,21 +30,23 @@ _Static_assert(offsetof(struct td_rseq_area, mm_cid) == 24, "the kernel's layout
 
 // A load may have to wait for a store that has the same place in another page: three times as long for a pair. So the
 // places where sequences store most, a slab's bins, are kept apart from those where they load: the rseq areas, which
-// glibc has at the begin of a page or at its end, and the table below.
+// glibc has at the begin of a page or at its end, and the table below, as far as its first 255 entries.
 #define TD_SLAB_PLACE ((size_t)768)
 #define TD_TABLE_PLACE ((size_t)2048)
 
-// What a sequence finds a slab with. All zeros at first, so that it takes no room in the file.
+// What a sequence finds a slab with. All zeros at first, so that it takes no room in the file: an area that nobody has
+// registered says TD_NO_INDEX at every offset. The offset is read within the sequence, so it is as new as the area.
 struct td_percpu {
     char padding[TD_TABLE_PLACE];
-    uint64_t index_offset;  // immutable after init; of `mm_cid` or `cpu_id` in the area
+    uint64_t index_offset;  // atomic, any thread; of `mm_cid` or `cpu_id` in the area, once that is known
     // Atomic, any thread; NULL: not made yet, or being emptied by another thread. The last one stays NULL.
     struct td_slab *slabs[TD_MAX_CPUS + 1];
 } TD_ALIGNED(TD_SMALLEST_PAGE_BYTES);
 
 extern struct td_percpu td_percpu;
 
-// The index that threads without a registered area have.
+// The index that threads without a registered area have. Others have one of a CPU that the kernel may name, which
+// td_area_init makes sure to be less; nothing unregisters an area while its thread lives.
 #define TD_NO_INDEX TD_MAX_CPUS
 
 _Static_assert(TD_SLAB_PLACE + sizeof(struct td_slab) <= TD_TABLE_PLACE, "kept apart from the bins");

@@ -33,13 +33,13 @@
     "add " slab ", " slab ", :lo12:4b\n\t"                                                                             \
     "str " slab ", [%[area], #8]\n"                                                                                    \
     "1:\n\t"                                                                                                           \
-    "ldr " slab32 ", [%[area], %[index]]\n\t"                                                                          \
+    "ldur " slab ", [%[slabs], #-8]\n\t"                                                                               \
+    "ldr " slab32 ", [%[area], " slab "]\n\t"                                                                          \
     "ldr " slab ", [%[slabs], " slab ", lsl #3]\n\t"                                                                   \
     "cbz " slab ", " miss "\n\t"
 
 #define TD_RSEQ_INPUTS                                                                                                 \
-    [area] "r"(area), [index] "r"(td_percpu.index_offset), [slabs] "r"(td_percpu.slabs),                               \
-        [class_offset] "r"(class_index * sizeof(union td_slab_bin))
+    [area] "r"(area), [slabs] "r"(td_percpu.slabs), [class_offset] "r"(class_index * sizeof(union td_slab_bin))
 
 // `offset` is where the half of the bin lies that `step` changes.
 #define TD_RSEQ_POP(offset, step)                                                                                      \

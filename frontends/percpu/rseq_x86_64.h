@@ -116,7 +116,7 @@ static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_i
                                                  "2:\n"
         : [slab] "=&r"(slab), [half] "=&r"(half), [top] "=&r"(top), [moved] "=&r"(moved), [object] "=&r"(object)
         : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [half_of_bin] "r"(half_of_bin),
-          [step] "g"(td_slab_pop_step(has_two_stacks))
+          [step] "ri"(td_slab_pop_step(has_two_stacks))
         : "memory", "cc");
     return moved;
 }

@@ -52,13 +52,14 @@ static void claim_budget(struct td_slab *slab, size_t class_index) {
     bool is_used = (size_t)td_load_relaxed(&slab->capacity_bytes) >= budget / 2;
     if ((!is_used && td_slab_first_bytes(class_index) <= budget) || budget >= TD_SLAB_BUDGET_BYTES)
         return;
-    // Two threads that see the same room may claim it both: what is missed by is little.
-    bool has_room = td_load_relaxed(&claimed_bytes) + budget <= TD_THREADS_BUDGET_BYTES;
     bool is_within_share = 2 * budget * td_load_relaxed(&used_count) <= TD_THREADS_BUDGET_BYTES;
-    if (has_room || is_within_share) {
-        td_add_relaxed(&claimed_bytes, budget);
+    // Most claims that fail do so here, without a store that all threads would wait for.
+    if (!is_within_share && td_load_relaxed(&claimed_bytes) + budget > TD_THREADS_BUDGET_BYTES)
+        return;
+    if (td_add_relaxed(&claimed_bytes, budget) + budget <= TD_THREADS_BUDGET_BYTES || is_within_share)
         slab->budget_bytes = 2 * budget;
-    }
+    else
+        td_add_relaxed(&claimed_bytes, -budget);
 }
 
 static void disclaim_budget(struct td_slab *slab) {

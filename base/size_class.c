@@ -48,11 +48,12 @@ static size_t clamp(size_t value, size_t low, size_t high) {
     return value < low ? low : value > high ? high : value;
 }
 
-// The fewest pages that hold eight objects, or as many as 128 KiB take, with a tail of at most 1/32.
+// The fewest pages that hold eight objects, or as many as 32 KiB take, with a tail of at most 1/32: a span goes back
+// when its last object does, so larger objects that are few at a time have spans of their own.
 static size_t span_pages_for(size_t object_bytes) {
     for (size_t pages = 1;; pages++) {
         size_t bytes = pages * TD_PAGE_BYTES;
-        bool is_enough = bytes / object_bytes >= 8 || pages >= 16;
+        bool is_enough = bytes / object_bytes >= 8 || pages >= 4;
         if (is_enough && bytes % object_bytes * 32 <= bytes)
             return pages;
     }

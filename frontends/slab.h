@@ -76,6 +76,7 @@ struct td_slab {
     uint64_t flushes;                        // statistic
     uint64_t activity_seen;                  // guarded by the maintenance lock: what `td_slab_activity` was
     uint32_t idle_ticks;                     // guarded by the maintenance lock: for how many ticks it stayed so
+    uint32_t swaps;                          // a hint; how often stacks changed roles without the policy
     struct td_slab *next;                    // the front end's lists
     struct td_slab *prev;
     struct td_lock lock;              // the front end's, where it shares slabs without restartable sequences
@@ -232,6 +233,14 @@ void td_slab_add_stats(const struct td_slab *slab, struct td_frontend_stats *sta
 
 // Runs `td_frontend_maintain` if the slab's slow paths were walked often enough since it was last asked.
 void td_slab_tick(struct td_slab *slab);
+
+// Counts stacks that have changed roles. Whether it is time for `td_frontend_maintain`: a program that does little may
+// walk no other slow path for long.
+static inline bool td_slab_count_swap(struct td_slab *slab) {
+    uint32_t swaps = td_load_relaxed(&slab->swaps) + 1;
+    td_store_relaxed(&slab->swaps, swaps);
+    return swaps % 8 == 0;
+}
 
 // Ends an allocation that found no memory: empties all caches, whose objects may hold whole spans, tries once more, and
 // then fails as `on_failure` says.

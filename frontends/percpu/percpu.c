@@ -187,6 +187,14 @@ static struct td_slab *current_slab(void) {
     return index < TD_MAX_CPUS ? td_load_acquire(&td_percpu.slabs[index]) : NULL;
 }
 
+static TD_NOINLINE void maintain_after_swap(void) {
+    if (is_in_slow_path)
+        return;
+    is_in_slow_path = true;
+    td_frontend_maintain();
+    is_in_slow_path = false;
+}
+
 void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure on_failure) {
     // What most misses need is done here, in few instructions.
     struct td_slab *slab = current_slab();
@@ -195,6 +203,8 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
                   td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired) &&
                   td_rseq_replace_bin(td_area, slab, class_index, expected, desired))) {
         void *object = td_frontend_pop(class_index, true);
+        if (td_unlikely(td_slab_count_swap(slab)))
+            maintain_after_swap();
         if (td_likely(object != NULL))
             return object;
     }

@@ -159,6 +159,8 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
     if (td_likely(td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired))) {
         void *object = td_slab_slots(slab)[(uint16_t)desired];
         td_store_relaxed(&slab->bins[class_index].word, desired - td_slab_pop_step(true));
+        if (td_unlikely(td_slab_count_swap(slab)))
+            td_frontend_maintain();
         return object;
     }
     return alloc_from_middle(size, class_index, on_failure);

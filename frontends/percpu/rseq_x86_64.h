@@ -40,8 +40,8 @@
 
 #define TD_RSEQ_INPUTS [area] "r"(area), [percpu] "r"(&td_percpu.index_offset), [class_index] "r"(class_index)
 
-// `offset` is where the half of the bin lies that changes by `step`. The carry flag says whether there was no object:
-// neither step carries.
+// `offset` is where the half of the bin lies that changes by `step`. The carry flag says whether there was no object
+// (flag outputs are known since GCC 6 and clang 9 here, but not so long on aarch64): neither step carries.
 #define TD_RSEQ_POP(offset, step)                                                                                      \
     __asm__ volatile(                                                                                                  \
         TD_RSEQ_TABLES("2f")                                                                                           \

@@ -54,7 +54,7 @@
 #define TD_BATCH_SLACK 3
 
 // The bounds of one of a bin's two stacks, in objects and in bytes of objects.
-#define TD_BIN_MAX (TD_TINY ? 2 : 144)
+#define TD_BIN_MAX (TD_TINY ? 2 : 148)
 #define TD_BIN_MIN (TD_TINY ? 1 : 4)
 #define TD_BIN_BYTES ((size_t)256 << 10)
 // Stacks that hold less than this when they change roles get more from the middle end: changing costs as much as some

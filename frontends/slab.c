@@ -370,7 +370,7 @@ uint64_t td_slab_activity(const struct td_slab *slab) {
 static size_t plain_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
     bool has_two_stacks = td_class_has_two_stacks(class_index);
     union td_slab_bin *bin = &slab->bins[class_index];
-    uint32_t *half = has_two_stacks ? &bin->alloc_half : &bin->free_half;
+    uint32_t *half = td_slab_pop_half(bin, has_two_stacks);
     void **slots = td_slab_slots(slab);
     size_t top = (uint16_t)*half;
     size_t taken = 0;

@@ -102,6 +102,10 @@ static inline size_t td_slab_pop_offset(bool has_two_stacks) {
     return has_two_stacks ? offsetof(union td_slab_bin, alloc_half) : offsetof(union td_slab_bin, free_half);
 }
 
+static inline uint32_t *td_slab_pop_half(union td_slab_bin *bin, bool has_two_stacks) {
+    return has_two_stacks ? &bin->alloc_half : &bin->free_half;
+}
+
 static inline uint32_t td_slab_pop_step(bool has_two_stacks) {
     return has_two_stacks ? 1 : TD_SLAB_PUSH;
 }
@@ -194,7 +198,7 @@ extern const struct td_slab_ops td_slab_plain_ops;
 static inline void *td_slab_plain_pop(struct td_slab *slab, size_t class_index, bool has_two_stacks) {
     union td_slab_bin *bin = &slab->bins[class_index];
     void **slots = td_slab_slots(slab);
-    uint32_t old = has_two_stacks ? bin->alloc_half : bin->free_half;
+    uint32_t old = *td_slab_pop_half(bin, has_two_stacks);
     size_t top = (uint16_t)old;
     void *object = slots[top];
     if (td_unlikely(object == NULL))
@@ -205,7 +209,7 @@ static inline void *td_slab_plain_pop(struct td_slab *slab, size_t class_index, 
     // The code is shorter, by what makes malloc fit into a line of 64 bytes, if the address is computed twice.
     TD_OPAQUE(class_index);
     bin = &slab->bins[class_index];
-    td_store_relaxed(has_two_stacks ? &bin->alloc_half : &bin->free_half, old - td_slab_pop_step(has_two_stacks));
+    td_store_relaxed(td_slab_pop_half(bin, has_two_stacks), old - td_slab_pop_step(has_two_stacks));
     return object;
 }
 

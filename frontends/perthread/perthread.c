@@ -246,7 +246,9 @@ void td_frontend_fork_child(void) {
             td_slab_reset(slab);
             retire_slab(slab);
         }
-    }  // Where a thread was about to claim or to disclaim, only its budget tells how far it got.
+    }
+
+    // Where a thread was about to claim or to disclaim, only its budget tells how far it got.
     bool is_attached = td_thread_slab != &no_slab;
     td_store_relaxed(&claimed_bytes, is_attached ? td_thread_slab->budget_bytes - TD_SLAB_BUDGET_MIN_BYTES : 0);
 }

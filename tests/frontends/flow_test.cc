@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t ring_slots = 256;
 constexpr size_t window_objects = 20000;
+constexpr size_t first_windows = 300;  // until the caches know the load
 constexpr size_t windows = 30;
 
 std::atomic<void *> ring[ring_slots];  // nullptr: free for the producer
@@ -71,11 +72,11 @@ class flow : public testing::TestWithParam<size_t> {};
 TEST_P(flow, in_steady_state_takes_no_central_lock_and_makes_no_system_call) {
     size_t size = GetParam();
     uint64_t asking = locks_of_asking();
-    std::thread consumer(consume, 2 * windows * window_objects);
-    ASSERT_TRUE(produce(0, windows * window_objects, size));  // until the caches know the load
+    std::thread consumer(consume, (first_windows + windows) * window_objects);
+    ASSERT_TRUE(produce(0, first_windows * window_objects, size));
     uint64_t central_locks = 0, system_calls = 0, batches = 0;
     auto begin = std::chrono::steady_clock::now();
-    for (size_t i = windows; i < 2 * windows; i++) {
+    for (size_t i = first_windows; i < first_windows + windows; i++) {
         struct tandem_stats before;
         tandem_get_stats(&before);
         ASSERT_TRUE(produce(i * window_objects, window_objects, size));

@@ -29,7 +29,8 @@ void *td_new_aligned_failed(size_t size, size_t alignment);
 // Frees NULL, a large object, or what is no object: then it aborts.
 void td_free_classless(void *pointer);
 
-// Frees an object that the fast path did not take; with the option `check` its size is compared.
+// Free what the fast path did not take: class 0 is none. With the option `check` the size is compared.
+void td_free_slow(void *pointer, size_t class_index);
 void td_free_sized_slow(void *pointer, size_t size, size_t class_index);
 
 // What the object can hold. Aborts, naming `call`, if `pointer` lies in no object.
@@ -52,23 +53,28 @@ static inline TD_ALWAYS_INLINE void *td_alloc_class(size_t class_index, bool has
 
 static inline TD_ALWAYS_INLINE void *td_alloc(size_t size, enum td_on_failure on_failure) {
     if (td_likely(size <= TD_TABLE_BYTES))
-        return td_alloc_class(td_class_table[(size + 15) / 16], true, size, on_failure);
+        return td_alloc_class(td_class_table[size], true, size, on_failure);
     return td_alloc_above_table(size, on_failure);
 }
 
 static inline TD_ALWAYS_INLINE void td_free(void *pointer) {
-    uint32_t class_index = td_page_map_class(pointer);
-    if (td_unlikely(class_index == 0))
+    const uint8_t *entry = td_page_map_entry(pointer);
+    if (td_unlikely(entry == NULL)) {
         td_free_classless(pointer);
-    else if (td_unlikely(!td_frontend_push(class_index, pointer)))
-        td_frontend_free_slow(pointer, class_index);
+        return;
+    }
+    // Bins of class 0 have no room.
+    size_t class_index = td_load_relaxed(entry);
+    if (td_unlikely(!td_frontend_push(class_index, pointer)))
+        td_free_slow(pointer, class_index);
 }
 
 static inline TD_ALWAYS_INLINE void td_free_sized(void *pointer, size_t size) {
     if (TD_DEBUG)
         td_check_size(pointer, size);
-    uint32_t class_index = td_page_map_class(pointer);
-    if (td_unlikely(class_index == 0 || !td_frontend_push(class_index, pointer)))
+    const uint8_t *entry = td_page_map_entry(pointer);
+    size_t class_index = td_likely(entry != NULL) ? td_load_relaxed(entry) : 0;
+    if (td_unlikely(entry == NULL || !td_frontend_push(class_index, pointer)))
         td_free_sized_slow(pointer, size, class_index);
 }
 

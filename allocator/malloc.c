@@ -58,13 +58,17 @@ void *td_alloc_large(size_t size, size_t alignment, bool *is_zero) {
     return td_large_alloc(size, alignment, is_zero);
 }
 
-TD_NOINLINE void td_free_sized_slow(void *pointer, size_t size, size_t class_index) {
-    if (td_is_checked())
-        td_check_size(pointer, size);
-    if (class_index != 0)
+TD_NOINLINE void td_free_slow(void *pointer, size_t class_index) {
+    if (td_likely(class_index != 0))
         td_frontend_free_slow(pointer, class_index);
     else
         td_free_classless(pointer);
+}
+
+TD_NOINLINE void td_free_sized_slow(void *pointer, size_t size, size_t class_index) {
+    if (td_is_checked())
+        td_check_size(pointer, size);
+    td_free_slow(pointer, class_index);
 }
 
 TD_NOINLINE void td_free_classless(void *pointer) {

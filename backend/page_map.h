@@ -42,17 +42,23 @@ static inline struct td_page_map_leaf *td_page_map_leaf(const void *pointer) {
     return td_load_relaxed(&td_page_map_root[entry]);
 }
 
-// The size class of the object that starts at `pointer`; 0 if it is a large object, or none of Tandem's.
-static inline uint32_t td_page_map_class(const void *pointer) {
+// Where the size class of the object that starts at `pointer` is kept; NULL if no object can start there.
+static inline TD_ALWAYS_INLINE const uint8_t *td_page_map_entry(const void *pointer) {
     // Rotated, the low bits that are zero in every object's address lie above the entry: one comparison for both.
     uintptr_t address = (uintptr_t)pointer;
     uintptr_t entry = (address >> 4 | address << 60) >> (TD_LEAF_SHIFT - 4);
     if (td_unlikely(entry >= TD_ROOT_ENTRIES))
-        return 0;
+        return NULL;
     struct td_page_map_leaf *leaf = td_load_relaxed(&td_page_map_root[entry]);
     if (td_unlikely(leaf == NULL))
-        return 0;
-    return td_load_relaxed(&leaf->class_of_page[(uint32_t)(uintptr_t)pointer >> TD_PAGE_SHIFT]);
+        return NULL;
+    return &leaf->class_of_page[(uint32_t)(uintptr_t)pointer >> TD_PAGE_SHIFT];
+}
+
+// That size class; 0 if it is a large object, or none of Tandem's.
+static inline uint32_t td_page_map_class(const void *pointer) {
+    const uint8_t *entry = td_page_map_entry(pointer);
+    return td_likely(entry != NULL) ? td_load_relaxed(entry) : 0;
 }
 
 // The run of segments that holds `pointer`, or NULL.

@@ -30,7 +30,7 @@ struct td_class_info {
     uint16_t transfer_max;  // batches that the transfer cache may hold
 };
 
-extern const uint8_t td_class_table[TD_TABLE_BYTES / 16 + 1];
+extern const uint8_t td_class_table[TD_TABLE_BYTES + 1];
 extern struct td_class_info td_class_info[TD_CLASS_COUNT];
 
 // Fills `td_class_info`. Any number of threads may call it at once: all write the same values.
@@ -52,7 +52,7 @@ static inline size_t td_class_of_medium(size_t size) {
 // The smallest class for `size` up to `TD_MAX_SMALL_BYTES`.
 static inline size_t td_class_of(size_t size) {
     if (td_likely(size <= TD_TABLE_BYTES))
-        return td_class_table[(size + 15) / 16];
+        return td_class_table[size];
     return td_class_of_medium(size);
 }
 

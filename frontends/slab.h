@@ -197,16 +197,16 @@ extern const struct td_slab_ops td_slab_plain_ops;
 // The same, for one object.
 static inline void *td_slab_plain_pop(struct td_slab *slab, size_t class_index, bool has_two_stacks) {
     union td_slab_bin *bin = &slab->bins[class_index];
-    void **slots = td_slab_slots(slab);
     uint32_t old = *td_slab_pop_half(bin, has_two_stacks);
     size_t top = (uint16_t)old;
-    void *object = slots[top];
+    void *object = td_slab_slots(slab)[top];
     if (td_unlikely(object == NULL))
         return NULL;
+    // The code is shorter, by what makes malloc fit into a line of 64 bytes, if addresses are computed twice.
+    TD_OPAQUE(top);
     // Nobody has touched it since it was allocated last, in most programs long ago.
     if (has_two_stacks)
-        __builtin_prefetch(slots[top - 1], 1);
-    // The code is shorter, by what makes malloc fit into a line of 64 bytes, if the address is computed twice.
+        __builtin_prefetch(td_slab_slots(slab)[top - 1], 1);
     TD_OPAQUE(class_index);
     bin = &slab->bins[class_index];
     td_store_relaxed(td_slab_pop_half(bin, has_two_stacks), old - td_slab_pop_step(has_two_stacks));

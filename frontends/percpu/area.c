@@ -36,12 +36,13 @@ extern const unsigned int __rseq_size __attribute__((weak, visibility("default")
 static struct td_rseq_area no_area = UNREGISTERED_AREA;  // for threads that were not attached; never registered
 static __thread struct td_rseq_area own_area = UNREGISTERED_AREA;  // owner only
 
-__thread struct td_rseq_area *td_area = &no_area;
+__thread const uint32_t *td_index = &no_area.mm_cid;
 
 struct td_percpu td_percpu;
 
 static uint32_t mode;                                       // atomic, any thread: enum td_area_mode
 static const char *reason = "no thread has allocated yet";  // atomic, any thread
+static bool has_mm_cid;                                     // atomic, any thread
 static bool is_fence_registered;                            // atomic, any thread
 
 static struct td_rseq_area *glibc_area(void) {
@@ -100,9 +101,8 @@ enum td_area_mode td_area_init(void) {
     int saved_errno = errno;
     const char *why;
     enum td_area_mode chosen = choose_mode(&why);
-    bool has_mm_cid = getauxval(AT_RSEQ_FEATURE_SIZE) >= offsetof(struct td_rseq_area, mm_cid) + sizeof(uint32_t);
-    td_store_relaxed(&td_percpu.index_offset,
-                     has_mm_cid ? offsetof(struct td_rseq_area, mm_cid) : offsetof(struct td_rseq_area, cpu_id));
+    size_t least = offsetof(struct td_rseq_area, mm_cid) + sizeof(uint32_t);
+    td_store_relaxed(&has_mm_cid, getauxval(AT_RSEQ_FEATURE_SIZE) >= least);
     td_store_relaxed(&reason, why);
     // Pairs with the acquire above. Two threads that come here at once choose alike.
     td_store_release(&mode, (uint32_t)chosen);
@@ -117,16 +117,17 @@ void td_area_attach(void) {
     if (known == TD_AREA_OWN && own_area.cpu_id == TD_NO_INDEX)
         register_own();
     bool is_glibc = known == TD_AREA_GLIBC && (int32_t)glibc_area()->cpu_id >= 0;
-    td_area = is_glibc ? glibc_area() : &own_area;
+    struct td_rseq_area *area = is_glibc ? glibc_area() : &own_area;
+    td_index = td_area_has_mm_cid() ? &area->mm_cid : &area->cpu_id;
     errno = saved_errno;
 }
 
 bool td_area_is_attached(void) {
-    return td_area != &no_area;
+    return td_index != &no_area.mm_cid;
 }
 
 bool td_area_has_mm_cid(void) {
-    return td_load_relaxed(&td_percpu.index_offset) == offsetof(struct td_rseq_area, mm_cid);
+    return td_load_relaxed(&has_mm_cid);
 }
 
 const char *td_area_reason(void) {

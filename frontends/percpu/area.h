@@ -8,7 +8,7 @@
 
 enum td_area_mode { TD_AREA_UNKNOWN, TD_AREA_GLIBC, TD_AREA_OWN, TD_AREA_NONE };
 
-// Finds out how this process can have restartable sequences, and sets `td_percpu.index_offset`. The first call decides.
+// Finds out how this process can have restartable sequences, and what names slabs. The first call decides.
 enum td_area_mode td_area_init(void);
 
 // Gives the calling thread its area, registered if the process's mode and the kernel allow.
@@ -19,7 +19,7 @@ bool td_area_is_attached(void);
 
 // What names the caller's slab right now: less than TD_MAX_CPUS, or TD_NO_INDEX.
 static inline uint32_t td_area_index(void) {
-    return td_load_relaxed((const uint32_t *)((const char *)td_area + td_load_relaxed(&td_percpu.index_offset)));
+    return td_load_relaxed(td_index);
 }
 
 // Whether the index is mm_cid, and one line that says why the mode is what it is.

@@ -30,15 +30,13 @@ _Static_assert(offsetof(struct td_rseq_area, mm_cid) == 24, "the kernel's layout
 
 // A load may have to wait for a store that has the same place in another page: three times as long for a pair. So the
 // places where sequences store most, a slab's bins, are kept apart from those where they load: the rseq areas, which
-// glibc has at the begin of a page or at its end, and the table below, as far as its first 255 entries.
+// glibc has at the begin of a page or at its end, and the table below, as far as its first 256 entries.
 #define TD_SLAB_PLACE ((size_t)768)
 #define TD_TABLE_PLACE ((size_t)2048)
 
-// What a sequence finds a slab with. All zeros at first, so that it takes no room in the file: an area that nobody has
-// registered says TD_NO_INDEX at every offset. The offset is read within the sequence, so it is as new as the area.
+// What a sequence finds a slab with. All zeros at first, so that it takes no room in the file.
 struct td_percpu {
     char padding[TD_TABLE_PLACE];
-    uint64_t index_offset;  // atomic, any thread; of `mm_cid` or `cpu_id` in the area, once that is known
     // Atomic, any thread; NULL: not made yet, or being emptied by another thread. The last one stays NULL.
     struct td_slab *slabs[TD_MAX_CPUS + 1];
 } TD_ALIGNED(TD_SMALLEST_PAGE_BYTES);
@@ -50,8 +48,13 @@ extern struct td_percpu td_percpu;
 #define TD_NO_INDEX TD_MAX_CPUS
 
 _Static_assert(TD_SLAB_PLACE + sizeof(struct td_slab) <= TD_TABLE_PLACE, "kept apart from the bins");
-_Static_assert(offsetof(struct td_percpu, slabs) == offsetof(struct td_percpu, index_offset) + 8,
-               "the sequences find them there");
+_Static_assert(sizeof(struct td_rseq_area) == 32, "td_rseq_area_of relies on it");
+
+// The area that an index is a field of: `mm_cid`, or `cpu_id` where the kernel has no mm_cid. One address says both, as
+// each more that is loaded takes half a cycle.
+static inline TD_ALWAYS_INLINE struct td_rseq_area *td_rseq_area_of(const uint32_t *index) {
+    return (struct td_rseq_area *)((uintptr_t)index & -sizeof(struct td_rseq_area));
+}
 
 #if defined(__x86_64__)
 #include "frontends/percpu/rseq_x86_64.h"
@@ -61,15 +64,15 @@ _Static_assert(offsetof(struct td_percpu, slabs) == offsetof(struct td_percpu, i
 #error "Tandem runs on x86-64 and aarch64"
 #endif
 
-// Each architecture's file defines, for `area` the calling thread's and `class_index` of a class:
+// Each architecture's file defines, for `index` in the calling thread's area and `class_index` of a class:
 //
-//   void *td_rseq_pop(area, class_index, has_two_stacks)
+//   void *td_rseq_pop(index, class_index, has_two_stacks)
 //       an object of the stack that allocations pop from; NULL if that is empty or there is no slab
-//   bool td_rseq_push(area, class_index, object)
+//   bool td_rseq_push(index, class_index, object)
 //       false if the bin is full, there is no slab, or `object` is what was pushed last
-//   size_t td_rseq_pop_batch(area, class_index, has_two_stacks, objects, count)
-//   size_t td_rseq_push_batch(area, class_index, objects, count)
-//   bool td_rseq_replace_bin(area, slab, class_index, expected, desired)
+//   size_t td_rseq_pop_batch(index, class_index, has_two_stacks, objects, count)
+//   size_t td_rseq_push_batch(index, class_index, objects, count)
+//   bool td_rseq_replace_bin(index, slab, class_index, expected, desired)
 //       as td_slab_ops has them
 
 #pragma GCC visibility pop

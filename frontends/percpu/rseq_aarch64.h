@@ -33,13 +33,13 @@
     "add " slab ", " slab ", :lo12:4b\n\t"                                                                             \
     "str " slab ", [%[area], #8]\n"                                                                                    \
     "1:\n\t"                                                                                                           \
-    "ldur " slab ", [%[slabs], #-8]\n\t"                                                                               \
-    "ldr " slab32 ", [%[area], " slab "]\n\t"                                                                          \
+    "ldr " slab32 ", [%[index]]\n\t"                                                                                   \
     "ldr " slab ", [%[slabs], " slab ", lsl #3]\n\t"                                                                   \
     "cbz " slab ", " miss "\n\t"
 
 #define TD_RSEQ_INPUTS                                                                                                 \
-    [area] "r"(area), [slabs] "r"(td_percpu.slabs), [class_offset] "r"(class_index * sizeof(union td_slab_bin))
+    [area] "r"(td_rseq_area_of(index)), [index] "r"(index), [slabs] "r"(td_percpu.slabs),                              \
+        [class_offset] "r"(class_index * sizeof(union td_slab_bin))
 
 // `offset` is where the half of the bin lies that `step` changes.
 #define TD_RSEQ_POP(offset, step)                                                                                      \
@@ -55,7 +55,7 @@
         : TD_RSEQ_INPUTS                                                                                               \
         : "memory", "cc")
 
-static inline TD_ALWAYS_INLINE void *td_rseq_pop(struct td_rseq_area *area, size_t class_index, bool has_two_stacks) {
+static inline TD_ALWAYS_INLINE void *td_rseq_pop(const uint32_t *index, size_t class_index, bool has_two_stacks) {
     void *object;
     uint64_t slab, bin, half, top;
     if (has_two_stacks)
@@ -69,7 +69,7 @@ static inline TD_ALWAYS_INLINE void *td_rseq_pop(struct td_rseq_area *area, size
     return object;
 }
 
-static inline bool td_rseq_push(struct td_rseq_area *area, size_t class_index, void *object) {
+static inline bool td_rseq_push(const uint32_t *index, size_t class_index, void *object) {
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "add x10, x9, %[class_offset]\n\t"
                                                                                       "ldr w11, [x10, #4]\n\t"
                                                                                       "cmp w11, #0x10, lsl #12\n\t"
@@ -93,8 +93,8 @@ miss:
     return false;
 }
 
-static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, bool has_two_stacks,
-                                       void **objects, size_t count) {
+static inline size_t td_rseq_pop_batch(const uint32_t *index, size_t class_index, bool has_two_stacks, void **objects,
+                                       size_t count) {
     size_t half_of_bin = class_index * sizeof(union td_slab_bin) + td_slab_pop_offset(has_two_stacks);
     uint64_t slab, bin, half, moved, object;
     __asm__ volatile(
@@ -121,8 +121,7 @@ static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_i
     return moved;
 }
 
-static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_index, void *const *objects,
-                                        size_t count) {
+static inline size_t td_rseq_push_batch(const uint32_t *index, size_t class_index, void *const *objects, size_t count) {
     uint64_t slab, bin, half, top, moved, from, object;
     __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
                                                         "2f") "add %[bin], %[slab], %[class_offset]\n\t"
@@ -151,8 +150,8 @@ static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_
     return moved;
 }
 
-static inline bool td_rseq_replace_bin(struct td_rseq_area *area, const struct td_slab *expected_slab,
-                                       size_t class_index, uint64_t expected, uint64_t desired) {
+static inline bool td_rseq_replace_bin(const uint32_t *index, const struct td_slab *expected_slab, size_t class_index,
+                                       uint64_t expected, uint64_t desired) {
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "cmp x9, %[expected_slab]\n\t"
                                                                                       "b.ne %l[miss]\n\t"
                                                                                       "add x9, x9, %[class_offset]\n\t"

@@ -32,13 +32,13 @@
     "0:\n\t" clear "leaq 4b(%%rip), " slab "\n\t"                                                                      \
     "movq " slab ", 8(%[area])\n"                                                                                      \
     "1:\n\t"                                                                                                           \
-    "movq (%[percpu]), " slab "\n\t"                                                                                   \
-    "movl (%[area]," slab "), " slab32 "\n\t"                                                                          \
-    "movq 8(%[percpu]," slab ",8), " slab "\n\t"                                                                       \
+    "movl (%[index]), " slab32 "\n\t"                                                                                  \
+    "movq (%[slabs]," slab ",8), " slab "\n\t"                                                                         \
     "cmpq $1, " slab "\n\t"                                                                                            \
     "jb " miss "\n\t"
 
-#define TD_RSEQ_INPUTS [area] "r"(area), [percpu] "r"(&td_percpu.index_offset), [class_index] "r"(class_index)
+#define TD_RSEQ_INPUTS                                                                                                 \
+    [area] "r"(td_rseq_area_of(index)), [index] "r"(index), [slabs] "r"(td_percpu.slabs), [class_index] "r"(class_index)
 
 // `offset` is where the half of the bin lies that changes by `step`. The carry flag says whether there was no object
 // (flag outputs are known since GCC 6 and clang 9 here, but not so long on aarch64): neither step carries.
@@ -56,7 +56,7 @@
         : TD_RSEQ_INPUTS                                                                                               \
         : "memory")
 
-static inline TD_ALWAYS_INLINE void *td_rseq_pop(struct td_rseq_area *area, size_t class_index, bool has_two_stacks) {
+static inline TD_ALWAYS_INLINE void *td_rseq_pop(const uint32_t *index, size_t class_index, bool has_two_stacks) {
     void *object;
     uint64_t slab, half, top;
     bool is_missed;
@@ -73,7 +73,7 @@ static inline TD_ALWAYS_INLINE void *td_rseq_pop(struct td_rseq_area *area, size
     return object;
 }
 
-static inline bool td_rseq_push(struct td_rseq_area *area, size_t class_index, void *object) {
+static inline bool td_rseq_push(const uint32_t *index, size_t class_index, void *object) {
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
                      TD_RSEQ_BEGIN("", "%%rdx", "%%edx", "%l[miss]") "movl 4(%%rdx,%[class_index],8), %%eax\n\t"
                                                                      "movzwl %%ax, %%ecx\n\t"
@@ -93,8 +93,8 @@ miss:
     return false;
 }
 
-static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_index, bool has_two_stacks,
-                                       void **objects, size_t count) {
+static inline size_t td_rseq_pop_batch(const uint32_t *index, size_t class_index, bool has_two_stacks, void **objects,
+                                       size_t count) {
     size_t half_of_bin = class_index * sizeof(union td_slab_bin) + td_slab_pop_offset(has_two_stacks);
     uint64_t slab, half, top, moved, object;
     __asm__ volatile(
@@ -121,8 +121,7 @@ static inline size_t td_rseq_pop_batch(struct td_rseq_area *area, size_t class_i
     return moved;
 }
 
-static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_index, void *const *objects,
-                                        size_t count) {
+static inline size_t td_rseq_push_batch(const uint32_t *index, size_t class_index, void *const *objects, size_t count) {
     uint64_t slab, half, top, moved, from, object;
     __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]",
                                                         "2f") "movl 4(%[slab],%[class_index],8), %k[half]\n\t"
@@ -151,8 +150,8 @@ static inline size_t td_rseq_push_batch(struct td_rseq_area *area, size_t class_
     return moved;
 }
 
-static inline bool td_rseq_replace_bin(struct td_rseq_area *area, const struct td_slab *expected_slab,
-                                       size_t class_index, uint64_t expected, uint64_t desired) {
+static inline bool td_rseq_replace_bin(const uint32_t *index, const struct td_slab *expected_slab, size_t class_index,
+                                       uint64_t expected, uint64_t desired) {
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN(
                      "", "%%rax", "%%eax", "%l[miss]") "cmpq %[expected_slab], %%rax\n\t"
                                                        "jne %l[miss]\n\t"

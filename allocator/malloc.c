@@ -176,30 +176,25 @@ TD_EXPORT void *reallocarray(void *pointer, size_t count, size_t size) {
     return realloc(pointer, bytes);
 }
 
-// The smallest class whose objects all lie at multiples of `alignment`, for a size of at least `size`; 0 if none does.
-static size_t aligned_class(size_t size, size_t alignment) {
-    if (size > TD_MAX_SMALL_BYTES || alignment > TD_MAX_SMALL_BYTES)
-        return 0;
-    // Spans start at pages; beyond a page only the powers of two are placed at multiples of themselves.
-    if (alignment > TD_PAGE_BYTES)
-        size = (size_t)1 << (64 - __builtin_clzll((size > alignment ? size : alignment) - 1));
-    if (size > TD_MAX_SMALL_BYTES)
-        return 0;
-    size_t class_index = td_class_of(size < alignment ? alignment : size);
-    while (class_index < TD_CLASS_COUNT && td_class_bytes(class_index) % alignment != 0)
-        class_index++;
-    return class_index < TD_CLASS_COUNT ? class_index : 0;
+// The bytes to ask for so that the class has them at multiples of `alignment`, a power of two; more than
+// TD_MAX_SMALL_BYTES if none does. Up to a page that is the next multiple: the class that has room for it consists of
+// multiples too. Beyond, only the powers of two are placed at multiples of themselves.
+static inline size_t aligned_bytes(size_t size, size_t alignment) {
+    if (td_unlikely(size > TD_MAX_SMALL_BYTES || alignment > TD_MAX_SMALL_BYTES))
+        return SIZE_MAX;
+    if (td_likely(alignment <= TD_PAGE_BYTES))
+        return ((size == 0) + size + alignment - 1) & -alignment;
+    return (size_t)1 << (64 - __builtin_clzll((size > alignment ? size : alignment) - 1));
 }
 
 void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_failure) {
     if (alignment <= TD_MIN_OBJECT_BYTES)
         return td_alloc(size, on_failure);
-    size_t class_index = aligned_class(size, alignment);
+    size_t bytes = aligned_bytes(size, alignment);
     bool is_zero;
-    void *object = class_index == 0                       ? td_alloc_large(size, alignment, &is_zero)
-                   : td_class_has_two_stacks(class_index) ? td_alloc_class(class_index, true, size, TD_RETURN_NULL)
-                                                          : td_alloc_class(class_index, false, size, TD_RETURN_NULL);
-    return object != NULL || on_failure == TD_RETURN_NULL ? object : td_new_aligned_failed(size, alignment);
+    void *object = td_likely(bytes <= TD_MAX_SMALL_BYTES) ? td_alloc(bytes, TD_RETURN_NULL)
+                                                          : td_alloc_large(size, alignment, &is_zero);
+    return td_likely(object != NULL) || on_failure == TD_RETURN_NULL ? object : td_new_aligned_failed(size, alignment);
 }
 
 // Whether an object of `size` bytes, at some alignment, can have come from the class and lie where it does.
@@ -211,11 +206,11 @@ static bool may_have_size(const void *pointer, size_t class_index, size_t size) 
     if (size <= TD_MAX_SMALL_BYTES && td_class_of(size) == class_index)
         return true;
     for (size_t alignment = 2 * TD_MIN_OBJECT_BYTES; (uintptr_t)pointer % alignment == 0; alignment *= 2) {
-        size_t aligned = aligned_class(size, alignment);
-        if (aligned == class_index)
-            return true;
-        if (aligned == 0)
+        size_t aligned = aligned_bytes(size, alignment);
+        if (aligned > TD_MAX_SMALL_BYTES)
             return false;
+        if (td_class_of(aligned) == class_index)
+            return true;
     }
     return false;
 }

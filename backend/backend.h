@@ -19,8 +19,13 @@ void td_backend_maintain(uint64_t now_ms);
 // Gives up to `bytes` of free memory back, at once. Returns how many. Takes the lock, many times.
 size_t td_backend_purge(size_t bytes);
 
+// Gives pages of a span back that is in use and of whose objects in them nobody uses, or takes, one meanwhile. Returns
+// `bytes`; 0 if they stay, since they are locked or part of a hugepage of which much is in use.
+size_t td_backend_purge_pages(uintptr_t address, size_t bytes);
+
 // How long memory stays with a process that has stopped using it, in ms.
 void td_backend_set_decay_ms(uint64_t decay_ms);
+uint64_t td_backend_decay_ms(void);
 
 // Bytes in every state.
 struct td_backend_stats {

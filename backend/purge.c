@@ -7,8 +7,10 @@
 #include "backend/backend.h"
 #include "backend/os.h"
 #include "backend/page_heap.h"
+#include "backend/page_map.h"
 #include "backend/run_store.h"
 #include "base/atomic.h"
+#include "base/size_class.h"
 
 // A hugepage with more pages in use than this one stays whole.
 #define HUGE_USED_MAX (TD_SEGMENT_PAGES / 4)
@@ -22,6 +24,10 @@ static size_t purged_bytes;                      // statistic
 
 void td_backend_set_decay_ms(uint64_t ms) {
     td_store_relaxed(&decay_ms, ms);
+}
+
+uint64_t td_backend_decay_ms(void) {
+    return td_load_relaxed(&decay_ms);
 }
 
 size_t td_purge_total_bytes(void) {
@@ -78,6 +84,11 @@ static bool hold_range(struct td_segment *segment, size_t *page, size_t *pages) 
     return false;
 }
 
+// Called without the lock, while something in the segment is held: the kernel is not to make one hugepage of it again.
+static void decline_hugepage(const struct td_segment *segment) {
+    td_os_advise_hugepages((void *)segment->run.base, TD_SEGMENT_BYTES, false);
+}
+
 // Gives all free dirty pages of one segment back and adds their bytes to `*purged`. False if there is no such segment.
 static bool purge_segment(size_t *purged) {
     size_t total = 0;
@@ -89,7 +100,11 @@ static bool purge_segment(size_t *purged) {
         segment->is_tried = true;
     while (segment != NULL && hold_range(segment, &page, &pages)) {
         uintptr_t base = segment->run.base;
+        bool was_huge = segment->run.is_huge;
+        td_store_relaxed(&segment->run.is_huge, false);
         td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+        if (was_huge)
+            decline_hugepage(segment);
         bool is_clean = td_os_purge((void *)(base + page * TD_PAGE_BYTES), pages * TD_PAGE_BYTES) == 0;
         td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
         td_segment_release_pages(segment, page, pages, is_clean);
@@ -123,6 +138,40 @@ size_t td_backend_purge(size_t bytes) {
     }
     td_add_relaxed(&purged_bytes, total);
     return total;
+}
+
+// Bytes of the segment's objects, large ones and those in caches included.
+static size_t used_bytes_locked(const struct td_segment *segment) {
+    size_t bytes = segment->used_pages * TD_PAGE_BYTES;
+    for (size_t page = 0; page < TD_SEGMENT_PAGES; page++) {
+        const struct td_span *span = &segment->spans[page];
+        const struct td_class_info *info = &td_class_info[span->class_index];
+        for (size_t word = 0; span->state == TD_SPAN_SMALL && word * 64 < info->span_objects; word++)
+            bytes -= (size_t)__builtin_popcountll(td_load_relaxed(&span->free_bits[word])) * info->object_bytes;
+    }
+    return bytes;
+}
+
+// Whether pages of a span in use may go back: not where that splits a hugepage of which much is in use.
+static bool may_split(struct td_segment *segment) {
+    if (!td_load_relaxed(&segment->run.is_huge))
+        return true;
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    bool may = used_bytes_locked(segment) <= HUGE_USED_MAX * TD_PAGE_BYTES;
+    if (may)
+        td_store_relaxed(&segment->run.is_huge, false);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    if (may)
+        decline_hugepage(segment);
+    return may;
+}
+
+size_t td_backend_purge_pages(uintptr_t address, size_t bytes) {
+    if (!may_split(td_segment_of_run(td_page_map_run((const void *)address))) ||
+        td_os_purge((void *)address, bytes) != 0)
+        return 0;
+    td_add_relaxed(&purged_bytes, bytes);
+    return bytes;
 }
 
 static size_t least(size_t a, size_t b) {

@@ -46,7 +46,8 @@ struct td_span {
     uint8_t state;        // enum td_span_state
     // -----
     uint16_t free_objects;  // set bits in `free_bits`
-    uint16_t bucket;        // the list of the central free list that it is in
+    uint8_t bucket;         // the list of the central free list that it is in
+    uint8_t age;            // the central free list's: since when objects were neither taken nor returned
     uint64_t *free_bits;    // a bit per object, set: free. Lies in `td_segment.free_bits`
     struct td_span *next;
     struct td_span *prev;

@@ -8,15 +8,26 @@
 #include "base/fatal.h"
 #include "base/lock.h"
 #include "base/size_class.h"
+#include "middle/free_pages.h"
 
 // Spans with free objects are kept by how full they are, in eighths: bucket 0 the fullest. Full spans are in no list.
 #define BUCKET_COUNT 8
 #define BUCKET_NONE BUCKET_COUNT
 
+// A span's `age`, as the purge's hand left it.
+enum { AGE_USED, AGE_UNUSED, AGE_PURGED };
+
+// Spans that the hand passes at once, at most: the lock is held meanwhile.
+#define VISITS_MAX 256
+
 struct central_list {
     struct td_lock lock;
     struct td_span *buckets[BUCKET_COUNT];  // guarded by lock
     size_t spans;                           // guarded by lock
+    size_t linked_spans;                    // guarded by lock; those in `buckets`
+    struct td_span *hand;                   // guarded by lock; the span that the purge comes to next
+    size_t hand_bucket;                     // guarded by lock; where `hand` is or, if it is NULL, was
+    uint64_t visits_due;                    // guarded by lock; spans that it should have passed, times the decay's ms
     size_t free_objects;                    // guarded by lock; the sum of `free_objects` over the spans
     uint64_t lock_count;                    // guarded by lock
 } TD_ALIGNED(TD_CACHE_LINE);
@@ -39,9 +50,10 @@ static size_t bucket_for(const struct td_class_info *info, const struct td_span 
 }
 
 static void link_span(struct central_list *list, struct td_span *span, size_t bucket) {
-    span->bucket = (uint16_t)bucket;
+    span->bucket = (uint8_t)bucket;
     if (bucket == BUCKET_NONE)
         return;
+    list->linked_spans++;
     span->prev = NULL;
     span->next = list->buckets[bucket];
     if (span->next != NULL)
@@ -52,6 +64,9 @@ static void link_span(struct central_list *list, struct td_span *span, size_t bu
 static void unlink_span(struct central_list *list, struct td_span *span) {
     if (span->bucket == BUCKET_NONE)
         return;
+    list->linked_spans--;
+    if (list->hand == span)
+        list->hand = span->next;
     if (span->prev != NULL)
         span->prev->next = span->next;
     else
@@ -77,7 +92,8 @@ static struct td_span *fullest_span(struct central_list *list) {
 
 static void fill_bits(struct td_span *span, size_t objects) {
     for (size_t word = 0; word * 64 < objects; word++)
-        span->free_bits[word] = objects - word * 64 >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << (objects % 64)) - 1;
+        td_store_relaxed(&span->free_bits[word],
+                         objects - word * 64 >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << (objects % 64)) - 1);
     span->free_objects = (uint16_t)objects;
 }
 
@@ -85,6 +101,7 @@ static void fill_bits(struct td_span *span, size_t objects) {
 static size_t take_from_span(struct td_span *span, const struct td_class_info *info, void **objects, size_t count) {
     size_t taken = 0;
     uintptr_t last_line = 0;
+    span->age = AGE_USED;
     for (size_t word = 0; span->free_objects != 0; word++) {
         uint64_t bits = span->free_bits[word];
         while (bits != 0) {
@@ -122,6 +139,7 @@ static bool add_span(struct central_list *list, size_t class_index, struct td_sp
     if (span == NULL)
         return false;
     list->spans++;
+    span->age = AGE_USED;
     list->free_objects += span->free_objects;
     link_span(list, span, bucket_for(&td_class_info[class_index], span));
     return true;
@@ -203,6 +221,7 @@ void td_central_return(size_t class_index, void *const *objects, size_t count) {
         do
             return_object(span, class_index, objects[i++]);
         while (i < count && lies_in(span, objects[i]));
+        span->age = AGE_USED;
         if (file_span(list, class_index, span)) {
             span->next = empty;
             empty = span;
@@ -214,6 +233,97 @@ void td_central_return(size_t class_index, void *const *objects, size_t count) {
         td_backend_free_span(empty);
         empty = next;
     }
+}
+
+// Takes the objects that lie in `pages` out of the span, and puts them back.
+static void hold_objects(struct central_list *list, struct td_span *span, const struct td_free_pages *pages) {
+    for (size_t i = pages->first; i < pages->first + pages->objects; i++)
+        td_store_relaxed(&span->free_bits[i / 64], span->free_bits[i / 64] & ~((uint64_t)1 << (i % 64)));
+    span->free_objects = (uint16_t)(span->free_objects - pages->objects);
+    list->free_objects -= pages->objects;
+    relink_span(list, &td_class_info[span->class_index], span);
+}
+
+static void release_objects(struct central_list *list, struct td_span *span, const struct td_free_pages *pages) {
+    size_t object_bytes = td_class_info[span->class_index].object_bytes;
+    for (size_t i = pages->first; i < pages->first + pages->objects; i++)
+        return_object(span, span->class_index, (const void *)(span->start + i * object_bytes));
+    list->free_objects += pages->objects;
+}
+
+// Gives the span's free pages back. Their objects count as in use meanwhile: so nobody takes them, and the span stays.
+static size_t purge_span(struct central_list *list, size_t class_index, struct td_span *span) {
+    span->age = AGE_PURGED;
+    size_t total = 0, purged = 1;
+    struct td_free_pages pages;
+    for (uintptr_t from = span->start; purged != 0 && td_free_pages_next(span, from, &pages);
+         from = pages.start + pages.bytes) {
+        hold_objects(list, span, &pages);
+        list_unlock(list);
+        purged = td_backend_purge_pages(pages.start, pages.bytes);
+        total += purged;
+        list_lock(list);
+        release_objects(list, span, &pages);
+        if (file_span(list, class_index, span)) {
+            list_unlock(list);
+            td_backend_free_span(span);
+            list_lock(list);
+            break;
+        }
+    }
+    return total;
+}
+
+// The span that the hand comes to next, and past it; NULL if no span has free objects.
+static struct td_span *pass_span(struct central_list *list) {
+    for (int i = 0; i < BUCKET_COUNT && list->hand == NULL; i++) {
+        list->hand_bucket = (list->hand_bucket + 1) % BUCKET_COUNT;
+        list->hand = list->buckets[list->hand_bucket];
+    }
+    struct td_span *span = list->hand;
+    if (span != NULL)
+        list->hand = span->next;
+    return span;
+}
+
+// How many spans the hand is to pass at this tick, to come around twice within `decay_ms`.
+static size_t take_visits(struct central_list *list, uint64_t decay_ms) {
+    list->visits_due += list->linked_spans * 2 * TD_TICK_MS;
+    uint64_t visits = decay_ms != 0 ? list->visits_due / decay_ms : list->linked_spans;
+    list->visits_due -= visits * decay_ms;
+    return visits < VISITS_MAX ? visits : VISITS_MAX;
+}
+
+size_t td_central_purge_idle(size_t class_index, uint64_t decay_ms, size_t spans_max) {
+    struct central_list *list = &lists[class_index];
+    size_t purged = 0;
+    list_lock(list);
+    for (size_t visits = take_visits(list, decay_ms); visits > 0 && purged < spans_max; visits--) {
+        struct td_span *span = pass_span(list);
+        if (span == NULL)
+            break;
+        if (span->age == AGE_USED)
+            span->age = AGE_UNUSED;
+        else if (span->age == AGE_UNUSED)
+            purged += purge_span(list, class_index, span) != 0;
+    }
+    list_unlock(list);
+    return purged;
+}
+
+size_t td_central_purge(size_t class_index) {
+    struct central_list *list = &lists[class_index];
+    size_t bytes = 0;
+    list_lock(list);
+    for (size_t visits = list->linked_spans; visits > 0; visits--) {
+        struct td_span *span = pass_span(list);
+        if (span == NULL)
+            break;
+        if (span->age != AGE_PURGED)
+            bytes += purge_span(list, class_index, span);
+    }
+    list_unlock(list);
+    return bytes;
 }
 
 void td_central_check_object(size_t class_index, const void *pointer, const char *call) {
@@ -252,14 +362,17 @@ void td_central_check(size_t class_index) {
     const struct td_class_info *info = &td_class_info[class_index];
     struct central_list *list = &lists[class_index];
     size_t free_objects = 0;
+    size_t linked = 0;
     list_lock(list);
     for (size_t bucket = 0; bucket < BUCKET_COUNT; bucket++)
         for (struct td_span *span = list->buckets[bucket]; span != NULL; span = span->next) {
             td_assert(span->class_index == class_index && span->bucket == bucket);
             td_assert(span->free_objects == count_bits(span, info->span_objects));
             td_assert(bucket_for(info, span) == bucket);
+            linked++;
             free_objects += span->free_objects;
         }
     td_assert(free_objects == list->free_objects);
+    td_assert(linked == list->linked_spans);
     list_unlock(list);
 }

@@ -15,6 +15,14 @@ size_t td_central_fetch(size_t class_index, void **objects, size_t count);
 // that is free there already, or that is none.
 void td_central_return(size_t class_index, void *const *objects, size_t count);
 
+// Gives pages back to the operating system that hold no object in use, of spans that do: the next few spans' pages, if
+// nothing was taken from a span or returned to it for half of `decay_ms` at least. To be called every `TD_TICK_MS`.
+// Returns how many spans that were; at most `spans_max`.
+size_t td_central_purge_idle(size_t class_index, uint64_t decay_ms, size_t spans_max);
+
+// The same for all spans of the class, at once. Returns the bytes.
+size_t td_central_purge(size_t class_index);
+
 // Aborts, naming `call`, unless `pointer` is an object of the class, and not a free one. Takes no lock.
 void td_central_check_object(size_t class_index, const void *pointer, const char *call);
 

@@ -11,6 +11,9 @@
 
 #define FETCH_MAX (TD_BATCH_MAX + TD_BATCH_SLACK)
 
+// Spans that give pages back at one tick, at most: system calls that one allocation waits for.
+#define SPANS_PER_TICK 512
+
 static uint64_t last_tick_ms;  // atomic, any thread
 
 size_t td_middle_fetch(size_t class_index, void **objects, size_t count) {
@@ -65,11 +68,21 @@ bool td_middle_tick_is_due(uint64_t *now_ms) {
 }
 
 void td_middle_maintain(uint64_t now_ms) {
+    size_t spans_left = SPANS_PER_TICK;
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
         drain_class(i, false);
         td_transfer_begin_period(i);
+        spans_left -= td_central_purge_idle(i, td_backend_decay_ms(), spans_left);
     }
     td_backend_maintain(now_ms);
+}
+
+size_t td_middle_purge(size_t bytes) {
+    size_t total = td_backend_purge(bytes);
+    for (size_t i = 1; i < TD_CLASS_COUNT && total < bytes; i++)
+        total += td_central_purge(i);
+    // Where that split hugepages, their other free pages can go too.
+    return total < bytes ? total + td_backend_purge(bytes - total) : total;
 }
 
 void td_middle_drain(void) {

@@ -258,6 +258,34 @@ TEST_F(purge, a_hugepage_that_is_mostly_used_stays_whole) {
     }
 }
 
+TEST_F(purge, pages_of_a_span_in_use_go_back_unless_much_of_their_hugepage_is_used) {
+    td_run_store_set_hugepages(TD_HUGEPAGES_ALWAYS);
+    constexpr size_t class_index = 48;  // 4 KiB
+    struct td_span *span = td_backend_alloc_span(class_index);
+    ASSERT_NE(span, nullptr);
+    // All objects but the last are free.
+    span->free_bits[0] = (uint64_t{1} << (td_class_info[class_index].span_objects - 1)) - 1;
+    struct td_segment *segment = td_page_heap_segment_of(span->start);
+    ASSERT_TRUE(segment->run.is_huge);
+    while (segment->used_pages <= TD_SEGMENT_PAGES / 4 + span->pages) {
+        hold(64 << 10, 1);
+    }
+    fake_os::forget_purges();
+
+    EXPECT_EQ(td_backend_purge_pages(span->start, 8192), 0u);
+    EXPECT_TRUE(fake_os::purges().empty());
+    EXPECT_TRUE(fake_os::wants_hugepages(span->start));
+    free_all_but(objects_.size() - 2);
+    EXPECT_EQ(td_backend_purge_pages(span->start, 8192), 8192u);
+    ASSERT_EQ(fake_os::purges().size(), 1u);
+    EXPECT_EQ(fake_os::purges()[0].begin, span->start);
+    EXPECT_EQ(fake_os::purges()[0].bytes, 8192u);
+    EXPECT_FALSE(fake_os::wants_hugepages(span->start)) << "the kernel would fill it again";
+    fake_os::fail_purges(true);
+    EXPECT_EQ(td_backend_purge_pages(span->start + 8192, 4096), 0u);
+    td_backend_free_span(span);
+}
+
 TEST_F(purge, only_whole_os_pages_go_back) {
     fake_os::set_page_bytes(64 << 10);
     hold(72 << 10, 24);  // 9 of a segment's pages each, where 8 make an OS page

@@ -278,6 +278,131 @@ TEST_F(central_list, random_fetches_and_returns_lose_nothing) {
     }
 }
 
+// Whether the range holds a part of one of the objects.
+bool holds_any(uintptr_t start, size_t bytes, const objects &some, size_t object_bytes) {
+    return std::any_of(some.begin(), some.end(), [=](const void *object) {
+        return address_of(object) < start + bytes && start < address_of(object) + object_bytes;
+    });
+}
+
+constexpr size_t os_page_bytes = 4096;
+
+// The OS pages of the span that hold parts of objects, but of none of these. Some pages begin before it, or end behind.
+std::set<uintptr_t> free_pages_of(const struct td_span *span, const objects &in_use) {
+    const struct td_class_info &info = td_class_info[span->class_index];
+    std::set<uintptr_t> result;
+    for (uintptr_t page = span->start; page + os_page_bytes <= span->start + span->pages * TD_PAGE_BYTES &&
+                                       page < span->start + size_t{info.span_objects} * info.object_bytes;
+         page += os_page_bytes) {
+        if (!holds_any(page, os_page_bytes, in_use, info.object_bytes)) {
+            result.insert(page);
+        }
+    }
+    return result;
+}
+
+TEST_F(central_list, purging_gives_back_the_pages_without_objects_in_use) {
+    std::mt19937 random(11);
+    for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
+        objects in_use = fetch_exactly(i, 3 * td_class_info[i].span_objects);
+        std::shuffle(in_use.begin(), in_use.end(), random);
+        const size_t kept = 1 + random() % 4;
+        give_back(i, objects(in_use.begin() + static_cast<std::ptrdiff_t>(kept), in_use.end()));
+        in_use.resize(kept);
+        std::set<uintptr_t> expected;
+        for (const struct td_span *span : fake_backend::spans()) {
+            expected.merge(free_pages_of(span, in_use));
+        }
+
+        EXPECT_EQ(td_central_purge(i), expected.size() * os_page_bytes);
+        std::set<uintptr_t> purged;
+        for (const fake_backend::range &range : fake_backend::take_purged()) {
+            for (uintptr_t page = range.start; page < range.start + range.bytes; page += os_page_bytes) {
+                EXPECT_TRUE(purged.insert(page).second) << "given back twice";
+            }
+        }
+        EXPECT_EQ(purged, expected) << "class " << i;
+        EXPECT_EQ(td_central_purge(i), 0u) << "what went back does not go again";
+        td_central_check(i);
+        give_back(i, in_use);
+    }
+}
+
+TEST_F(central_list, what_was_purged_is_handed_out_again) {
+    constexpr size_t class_index = 32;  // 1024 bytes, eight in a page
+    objects in_use = fetch_exactly(class_index, td_class_info[class_index].span_objects);
+    std::sort(in_use.begin(), in_use.end());
+    objects others(in_use.begin() + 1, in_use.end());
+    in_use.resize(1);
+    give_back(class_index, others);
+    EXPECT_EQ(td_central_purge(class_index), os_page_bytes);
+    objects again = fetch_exactly(class_index, others.size());
+    std::sort(again.begin(), again.end());
+    EXPECT_EQ(again, others);
+    EXPECT_EQ(fake_backend::spans().size(), 1u);
+    give_back(class_index, again);
+    fake_backend::take_purged();
+    EXPECT_EQ(td_central_purge(class_index), os_page_bytes) << "used since, and free again";
+    give_back(class_index, in_use);
+    fake_backend::take_purged();
+}
+
+TEST_F(central_list, objects_are_neither_handed_out_nor_their_span_freed_while_their_pages_go_back) {
+    constexpr size_t class_index = 40;  // 2048 bytes
+    objects in_use = fetch_exactly(class_index, td_class_info[class_index].span_objects);
+    objects others(in_use.begin() + 1, in_use.end());
+    in_use.resize(1);
+    give_back(class_index, others);
+    size_t spans_meanwhile = 0;
+    fake_backend::while_purging([&] {
+        const fake_backend::range range = fake_backend::take_purged().front();
+        give_back(class_index, in_use);
+        spans_meanwhile = fake_backend::spans().size();
+        objects some = fetch_exactly(class_index, 3);
+        EXPECT_FALSE(std::any_of(some.begin(), some.end(), [&](void *object) {
+            return holds_any(range.start, range.bytes, {object}, td_class_bytes(class_index));
+        }));
+        give_back(class_index, some);
+    });
+    EXPECT_GT(td_central_purge(class_index), 0u);
+    EXPECT_EQ(spans_meanwhile, 1u);
+    EXPECT_TRUE(fake_backend::spans().empty()) << "its last object came back meanwhile";
+    fake_backend::take_purged();
+}
+
+TEST_F(central_list, spans_in_use_keep_their_pages_and_idle_ones_do_not) {
+    constexpr size_t class_index = 32;
+    constexpr uint64_t decay_ms = 4000;
+    constexpr int ticks = decay_ms / TD_TICK_MS;
+    objects in_use = fetch_exactly(class_index, 2 * td_class_info[class_index].span_objects);
+    std::sort(in_use.begin(), in_use.end());
+    // One object stays in either span.
+    objects others = in_use;
+    others.erase(others.begin() + td_class_info[class_index].span_objects);
+    others.erase(others.begin());
+    objects kept = {in_use[0], in_use[td_class_info[class_index].span_objects]};
+    give_back(class_index, others);
+
+    size_t purged = 0;
+    for (int tick = 0; tick < ticks / 2; tick++) {
+        purged += td_central_purge_idle(class_index, decay_ms, SIZE_MAX);
+        // Keeps both spans busy: the fullest first, then the other.
+        objects some = fetch_exactly(class_index, others.size());
+        give_back(class_index, some);
+    }
+    EXPECT_EQ(purged, 0u);
+    for (int tick = 0; tick < ticks / 2 - 1; tick++) {
+        purged += td_central_purge_idle(class_index, decay_ms, SIZE_MAX);
+    }
+    EXPECT_EQ(purged, 0u) << "too soon";
+    for (int tick = 0; tick < ticks; tick++) {
+        purged += td_central_purge_idle(class_index, decay_ms, 1);
+    }
+    EXPECT_EQ(purged, 2u);
+    EXPECT_EQ(fake_backend::take_purged().size(), 2u);
+    give_back(class_index, kept);
+}
+
 using central_list_death_test = central_list;
 
 TEST_F(central_list_death_test, what_is_no_object_in_use_ends_the_process) {

@@ -153,6 +153,8 @@ TEST(conservation, no_object_is_lost_or_doubled) {
             td_middle_check();
             if (now_ms % (16 * TD_DECAY_MS_DEFAULT) == 0) {
                 td_middle_drain();
+            } else if (now_ms % (5 * TD_DECAY_MS_DEFAULT) == 0) {
+                td_middle_purge(SIZE_MAX);
             }
             std::this_thread::yield();
         }

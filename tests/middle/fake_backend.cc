@@ -27,6 +27,8 @@ std::vector<std::unique_ptr<fake_span>> spans_out;  // in the order in which the
 size_t spans_left = SIZE_MAX;
 size_t metadata_left = SIZE_MAX;
 std::function<void()> during_next_span;
+std::function<void()> during_next_purge;
+std::vector<fake_backend::range> purged;
 uint64_t clock_ms = 1000;
 uint64_t last_maintained_ms;
 int prepared;
@@ -67,6 +69,14 @@ void fake_backend::limit_metadata(size_t count) {
 
 void fake_backend::set_clock_ms(uint64_t ms) {
     clock_ms = ms;
+}
+
+std::vector<fake_backend::range> fake_backend::take_purged() {
+    return std::exchange(purged, {});
+}
+
+void fake_backend::while_purging(std::function<void()> action) {
+    during_next_purge = std::move(action);
 }
 
 uint64_t fake_backend::maintained_ms() {
@@ -116,6 +126,27 @@ struct td_span *td_backend_span_of(const void *pointer, const char *call) {
         }
     }
     td_fatal_foreign(call, pointer);
+}
+
+size_t td_backend_purge(size_t bytes) {
+    (void)bytes;
+    return 0;
+}
+
+size_t td_backend_purge_pages(uintptr_t address, size_t bytes) {
+    purged.push_back({address, bytes});
+    if (during_next_purge) {
+        std::exchange(during_next_purge, nullptr)();
+    }
+    return bytes;
+}
+
+uint64_t td_backend_decay_ms(void) {
+    return TD_DECAY_MS_DEFAULT;
+}
+
+size_t td_os_page_bytes(void) {
+    return 4096;
 }
 
 void td_backend_maintain(uint64_t now_ms) {

@@ -24,6 +24,16 @@ void limit_metadata(size_t count);
 
 void set_clock_ms(uint64_t ms);
 
+struct range {
+    uintptr_t start;
+    size_t bytes;
+};
+
+// What td_backend_purge_pages was given since this was called last.
+std::vector<range> take_purged();
+// Called at the next td_backend_purge_pages: what another thread does meanwhile.
+void while_purging(std::function<void()> action);
+
 // The argument of the last td_backend_maintain, 0 if there was none.
 uint64_t maintained_ms();
 

@@ -24,10 +24,10 @@ struct central_list {
     struct td_lock lock;
     struct td_span *buckets[BUCKET_COUNT];  // guarded by lock
     size_t spans;                           // guarded by lock
-    size_t linked_spans;                    // guarded by lock; those in `buckets`
+    size_t linked_spans;                    // atomic, written under lock; those in `buckets`
     struct td_span *hand;                   // guarded by lock; the span that the purge comes to next
     size_t hand_bucket;                     // guarded by lock; where `hand` is or, if it is NULL, was
-    uint64_t visits_due;                    // guarded by lock; spans that it should have passed, times the decay's ms
+    uint64_t visits_due;                    // td_central_purge_idle's; spans to be passed, times the decay's ms
     size_t free_objects;                    // guarded by lock; the sum of `free_objects` over the spans
     uint64_t lock_count;                    // guarded by lock
 } TD_ALIGNED(TD_CACHE_LINE);
@@ -53,7 +53,7 @@ static void link_span(struct central_list *list, struct td_span *span, size_t bu
     span->bucket = (uint8_t)bucket;
     if (bucket == BUCKET_NONE)
         return;
-    list->linked_spans++;
+    td_store_relaxed(&list->linked_spans, list->linked_spans + 1);
     span->prev = NULL;
     span->next = list->buckets[bucket];
     if (span->next != NULL)
@@ -64,7 +64,7 @@ static void link_span(struct central_list *list, struct td_span *span, size_t bu
 static void unlink_span(struct central_list *list, struct td_span *span) {
     if (span->bucket == BUCKET_NONE)
         return;
-    list->linked_spans--;
+    td_store_relaxed(&list->linked_spans, list->linked_spans - 1);
     if (list->hand == span)
         list->hand = span->next;
     if (span->prev != NULL)
@@ -288,17 +288,21 @@ static struct td_span *pass_span(struct central_list *list) {
 
 // How many spans the hand is to pass at this tick, to come around twice within `decay_ms`.
 static size_t take_visits(struct central_list *list, uint64_t decay_ms) {
-    list->visits_due += list->linked_spans * 2 * TD_TICK_MS;
-    uint64_t visits = decay_ms != 0 ? list->visits_due / decay_ms : list->linked_spans;
+    size_t spans = td_load_relaxed(&list->linked_spans);
+    list->visits_due += spans * 2 * TD_TICK_MS;
+    uint64_t visits = decay_ms != 0 ? list->visits_due / decay_ms : spans;
     list->visits_due -= visits * decay_ms;
     return visits < VISITS_MAX ? visits : VISITS_MAX;
 }
 
 size_t td_central_purge_idle(size_t class_index, uint64_t decay_ms, size_t spans_max) {
     struct central_list *list = &lists[class_index];
+    size_t visits = take_visits(list, decay_ms);
+    if (visits == 0)
+        return 0;
     size_t purged = 0;
     list_lock(list);
-    for (size_t visits = take_visits(list, decay_ms); visits > 0 && purged < spans_max; visits--) {
+    for (; visits > 0 && purged < spans_max; visits--) {
         struct td_span *span = pass_span(list);
         if (span == NULL)
             break;

@@ -21,7 +21,7 @@ static struct td_lock registry_lock;
 static struct td_slab *used_slabs;   // guarded by registry_lock
 static struct td_slab *spare_slabs;  // guarded by registry_lock; linked by `next`
 static size_t used_count;            // atomic, written under registry_lock; length of `used_slabs`
-static size_t claimed_bytes;         // atomic, any thread; of all budgets, what is beyond their least
+static size_t claimed_bytes;         // atomic, any thread; the sum of the budgets of `used_slabs`
 static uint64_t retired_refills;     // guarded by registry_lock; of slabs that were given back
 static uint64_t retired_flushes;     // guarded by registry_lock
 static bool is_initialised;          // atomic, written under registry_lock
@@ -52,7 +52,8 @@ static void claim_budget(struct td_slab *slab, size_t class_index) {
     bool is_used = (size_t)td_load_relaxed(&slab->capacity_bytes) >= budget / 2;
     if ((!is_used && td_slab_first_bytes(class_index) <= budget) || budget >= TD_SLAB_BUDGET_BYTES)
         return;
-    bool is_within_share = 2 * budget * td_load_relaxed(&used_count) <= TD_THREADS_BUDGET_BYTES;
+    size_t threads = td_load_relaxed(&used_count);
+    bool is_within_share = threads <= TD_FEW_THREADS || 2 * budget * threads <= TD_THREADS_BUDGET_BYTES;
     // Most claims that fail do so here, without a store that all threads would wait for.
     if (!is_within_share && td_load_relaxed(&claimed_bytes) + budget > TD_THREADS_BUDGET_BYTES)
         return;
@@ -62,14 +63,18 @@ static void claim_budget(struct td_slab *slab, size_t class_index) {
         td_add_relaxed(&claimed_bytes, -budget);
 }
 
-static void disclaim_budget(struct td_slab *slab) {
-    td_add_relaxed(&claimed_bytes, TD_SLAB_BUDGET_MIN_BYTES - slab->budget_bytes);
-    slab->budget_bytes = TD_SLAB_BUDGET_MIN_BYTES;
+// The budget of a slab whose thread begins.
+static void claim_first_budget(struct td_slab *slab) {
+    size_t share = TD_THREADS_BUDGET_BYTES / td_load_relaxed(&used_count);
+    slab->budget_bytes = share > TD_SLAB_BUDGET_FIRST_BYTES ? TD_SLAB_BUDGET_FIRST_BYTES
+                         : share < TD_SLAB_BUDGET_MIN_BYTES ? TD_SLAB_BUDGET_MIN_BYTES
+                                                            : share;
+    td_add_relaxed(&claimed_bytes, slab->budget_bytes);
 }
 
 // Moves an empty slab to the spare ones.
 static void retire_slab(struct td_slab *slab) {
-    disclaim_budget(slab);
+    td_add_relaxed(&claimed_bytes, -slab->budget_bytes);
     registry_acquire();
     if (slab->prev != NULL)
         slab->prev->next = slab->next;
@@ -128,13 +133,14 @@ static struct td_slab *attach(void) {
         return NULL;
     struct td_slab *slab = take_spare();
     if (slab == NULL) {
-        slab = td_slab_new(TD_SLAB_BUDGET_MIN_BYTES, 0);
+        slab = td_slab_new(0, 0);
         if (slab == NULL)
             return NULL;
         registry_acquire();
         link_slab(slab);
         registry_release();
     }
+    claim_first_budget(slab);
     td_thread_slab = slab;
     pthread_setspecific(exit_key, slab);  // may allocate, and finds the slab
     return slab;
@@ -250,5 +256,5 @@ void td_frontend_fork_child(void) {
 
     // Where a thread was about to claim or to disclaim, only its budget tells how far it got.
     bool is_attached = td_thread_slab != &no_slab;
-    td_store_relaxed(&claimed_bytes, is_attached ? td_thread_slab->budget_bytes - TD_SLAB_BUDGET_MIN_BYTES : 0);
+    td_store_relaxed(&claimed_bytes, is_attached ? td_thread_slab->budget_bytes : 0);
 }

@@ -133,7 +133,7 @@ TEST_F(slab, what_is_out_is_held_or_cached) {
 }
 
 TEST_F(slab, stays_within_its_budget) {
-    for (size_t limit : {budget, TD_SLAB_BUDGET_MIN_BYTES}) {
+    for (size_t limit : {budget, TD_SLAB_BUDGET_FIRST_BYTES}) {
         slab_->budget_bytes = limit;
         td_slab_reset(slab_);
         for (int round = 0; round < 3; round++) {
@@ -168,7 +168,7 @@ TEST_F(slab, a_full_stack_of_frees_feeds_allocations) {
 }
 
 TEST_F(slab, capacity_goes_to_the_bins_that_miss) {
-    slab_->budget_bytes = TD_SLAB_BUDGET_MIN_BYTES;
+    slab_->budget_bytes = TD_SLAB_BUDGET_FIRST_BYTES;
     size_t first = td_class_of(128), second = td_class_of(256);
     for (int round = 0; round < 20; round++) {
         deallocate_all(first, allocate_many(first, 200));
@@ -224,7 +224,7 @@ TEST_F(slab, has_room_for_all_bins_at_their_largest) {
 }
 
 TEST_F(slab, a_bin_that_can_never_grow_robs_no_other) {
-    slab_->budget_bytes = TD_SLAB_BUDGET_MIN_BYTES;
+    slab_->budget_bytes = TD_SLAB_BUDGET_FIRST_BYTES;
     deallocate_all(8, allocate_many(8, 40));
     int64_t capacity_bytes = slab_->capacity_bytes;
     for (int i = 0; i < 1000; i++) {

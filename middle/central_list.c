@@ -295,38 +295,40 @@ static size_t take_visits(struct central_list *list, uint64_t decay_ms) {
     return visits < VISITS_MAX ? visits : VISITS_MAX;
 }
 
-size_t td_central_purge_idle(size_t class_index, uint64_t decay_ms, size_t spans_max) {
-    struct central_list *list = &lists[class_index];
-    size_t visits = take_visits(list, decay_ms);
-    if (visits == 0)
-        return 0;
-    size_t purged = 0;
-    list_lock(list);
-    for (; visits > 0 && purged < spans_max; visits--) {
-        struct td_span *span = pass_span(list);
-        if (span == NULL)
-            break;
-        if (span->age == AGE_USED)
-            span->age = AGE_UNUSED;
-        else if (span->age == AGE_UNUSED)
-            purged += purge_span(list, class_index, span) != 0;
-    }
-    list_unlock(list);
-    return purged;
-}
-
-size_t td_central_purge(size_t class_index) {
+// Has the hand pass `visits` spans: those that are `age` at least give their free pages back, the others grow older.
+// Returns the bytes, and takes the spans off `*spans_left`; ends when that is 0.
+static size_t pass_spans(size_t class_index, size_t visits, int age, size_t *spans_left) {
     struct central_list *list = &lists[class_index];
     size_t bytes = 0;
     list_lock(list);
-    for (size_t visits = list->linked_spans; visits > 0; visits--) {
+    for (; visits > 0 && *spans_left > 0; visits--) {
         struct td_span *span = pass_span(list);
         if (span == NULL)
             break;
-        if (span->age != AGE_PURGED)
-            bytes += purge_span(list, class_index, span);
+        size_t now = 0;
+        if (span->age < age)
+            span->age++;
+        else if (span->age != AGE_PURGED)
+            now = purge_span(list, class_index, span);
+        bytes += now;
+        *spans_left -= now != 0;
     }
     list_unlock(list);
+    return bytes;
+}
+
+void td_central_purge_idle(size_t class_index, uint64_t decay_ms, size_t *spans_left) {
+    size_t visits = take_visits(&lists[class_index], decay_ms);
+    if (visits != 0)
+        pass_spans(class_index, visits, AGE_UNUSED, spans_left);
+}
+
+size_t td_central_purge(size_t class_index) {
+    size_t bytes = 0, any = SIZE_MAX;
+    for (size_t spans = td_load_relaxed(&lists[class_index].linked_spans), now; spans > 0; spans -= now) {
+        now = spans < VISITS_MAX ? spans : VISITS_MAX;
+        bytes += pass_spans(class_index, now, AGE_USED, &any);
+    }
     return bytes;
 }
 

@@ -72,7 +72,7 @@ void td_middle_maintain(uint64_t now_ms) {
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
         drain_class(i, false);
         td_transfer_begin_period(i);
-        spans_left -= td_central_purge_idle(i, td_backend_decay_ms(), spans_left);
+        td_central_purge_idle(i, td_backend_decay_ms(), &spans_left);
     }
     td_backend_maintain(now_ms);
 }

@@ -385,25 +385,25 @@ TEST_F(central_list, spans_in_use_keep_their_pages_and_idle_ones_do_not) {
 
     size_t left = SIZE_MAX;
     for (int tick = 0; tick < ticks / 2; tick++) {
-        td_central_purge_idle(class_index, decay_ms, &left);
+        td_central_purge_idle(class_index, TD_TICK_MS, decay_ms, &left);
         // Keeps both spans busy: the fullest first, then the other.
         objects some = fetch_exactly(class_index, others.size());
         give_back(class_index, some);
     }
     EXPECT_EQ(left, SIZE_MAX);
     for (int tick = 0; tick < ticks / 2 - 1; tick++) {
-        td_central_purge_idle(class_index, decay_ms, &left);
+        td_central_purge_idle(class_index, TD_TICK_MS, decay_ms, &left);
     }
     EXPECT_EQ(left, SIZE_MAX) << "too soon";
     left = 1;
     for (int tick = 0; tick < ticks; tick++) {
-        td_central_purge_idle(class_index, decay_ms, &left);
+        td_central_purge_idle(class_index, TD_TICK_MS, decay_ms, &left);
     }
     EXPECT_EQ(left, 0u);
     EXPECT_EQ(fake_backend::take_purged().size(), 1u) << "one was allowed";
     left = 2;
     for (int tick = 0; tick < ticks; tick++) {
-        td_central_purge_idle(class_index, decay_ms, &left);
+        td_central_purge_idle(class_index, TD_TICK_MS, decay_ms, &left);
     }
     EXPECT_EQ(left, 1u);
     EXPECT_EQ(fake_backend::take_purged().size(), 1u) << "the other one";

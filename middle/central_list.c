@@ -27,7 +27,7 @@ struct central_list {
     size_t linked_spans;                    // atomic, written under lock; those in `buckets`
     struct td_span *hand;                   // guarded by lock; the span that the purge comes to next
     size_t hand_bucket;                     // guarded by lock; where `hand` is or, if it is NULL, was
-    uint64_t visits_due;                    // td_central_purge_idle's; spans to be passed, times the decay's time
+    uint64_t visits_due;                    // td_central_purge_idle's; spans to be passed, times the decay's ms
     size_t free_objects;                    // guarded by lock; the sum of `free_objects` over the spans
     uint64_t lock_count;                    // guarded by lock
 } TD_ALIGNED(TD_CACHE_LINE);
@@ -286,12 +286,14 @@ static struct td_span *pass_span(struct central_list *list) {
     return span;
 }
 
-// How many spans the hand is to pass after this time, to come around twice within `decay_ms`.
-static size_t take_visits(struct central_list *list, uint64_t elapsed_ms, uint64_t decay_ms) {
-    size_t spans = td_load_relaxed(&list->linked_spans);
-    list->visits_due += spans * 2 * elapsed_ms;
-    uint64_t visits = decay_ms != 0 ? list->visits_due / decay_ms : spans;
-    list->visits_due -= visits * decay_ms;
+// How many spans the hand is to pass at this tick, to come around twice within `decay_ms`; never around at once.
+static size_t take_visits(struct central_list *list, uint64_t decay_ms) {
+    size_t visits = td_load_relaxed(&list->linked_spans);
+    if (decay_ms > 2 * TD_TICK_MS) {
+        list->visits_due += visits * 2 * TD_TICK_MS;
+        visits = list->visits_due / decay_ms;
+        list->visits_due %= decay_ms;
+    }
     return visits < VISITS_MAX ? visits : VISITS_MAX;
 }
 
@@ -317,8 +319,8 @@ static size_t pass_spans(size_t class_index, size_t visits, int age, size_t *spa
     return bytes;
 }
 
-void td_central_purge_idle(size_t class_index, uint64_t elapsed_ms, uint64_t decay_ms, size_t *spans_left) {
-    size_t visits = take_visits(&lists[class_index], elapsed_ms, decay_ms);
+void td_central_purge_idle(size_t class_index, uint64_t decay_ms, size_t *spans_left) {
+    size_t visits = take_visits(&lists[class_index], decay_ms);
     if (visits != 0)
         pass_spans(class_index, visits, AGE_UNUSED, spans_left);
 }

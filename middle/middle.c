@@ -14,8 +14,7 @@
 // Spans that give pages back at one tick, at most: system calls that one allocation waits for.
 #define SPANS_PER_TICK 512
 
-static uint64_t last_tick_ms;   // atomic, any thread
-static uint64_t maintained_ms;  // guarded by the front end's maintenance lock
+static uint64_t last_tick_ms;  // atomic, any thread
 
 size_t td_middle_fetch(size_t class_index, void **objects, size_t count) {
     size_t taken = td_transfer_fetch(class_index, objects, count);
@@ -70,13 +69,11 @@ bool td_middle_tick_is_due(uint64_t *now_ms) {
 
 void td_middle_maintain(uint64_t now_ms) {
     uint64_t decay_ms = td_backend_decay_ms();
-    uint64_t elapsed_ms = now_ms - maintained_ms < decay_ms ? now_ms - maintained_ms : TD_TICK_MS;
-    maintained_ms = now_ms;
     size_t spans_left = SPANS_PER_TICK;
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
         drain_class(i, false);
         td_transfer_begin_period(i);
-        td_central_purge_idle(i, elapsed_ms, decay_ms, &spans_left);
+        td_central_purge_idle(i, decay_ms, &spans_left);
     }
     td_backend_maintain(now_ms);
 }

@@ -385,29 +385,45 @@ TEST_F(central_list, spans_in_use_keep_their_pages_and_idle_ones_do_not) {
 
     size_t left = SIZE_MAX;
     for (int tick = 0; tick < ticks / 2; tick++) {
-        td_central_purge_idle(class_index, TD_TICK_MS, decay_ms, &left);
+        td_central_purge_idle(class_index, decay_ms, &left);
         // Keeps both spans busy: the fullest first, then the other.
         objects some = fetch_exactly(class_index, others.size());
         give_back(class_index, some);
     }
     EXPECT_EQ(left, SIZE_MAX);
     for (int tick = 0; tick < ticks / 2 - 1; tick++) {
-        td_central_purge_idle(class_index, TD_TICK_MS, decay_ms, &left);
+        td_central_purge_idle(class_index, decay_ms, &left);
     }
     EXPECT_EQ(left, SIZE_MAX) << "too soon";
     left = 1;
     for (int tick = 0; tick < ticks; tick++) {
-        td_central_purge_idle(class_index, TD_TICK_MS, decay_ms, &left);
+        td_central_purge_idle(class_index, decay_ms, &left);
     }
     EXPECT_EQ(left, 0u);
     EXPECT_EQ(fake_backend::take_purged().size(), 1u) << "one was allowed";
     left = 2;
     for (int tick = 0; tick < ticks; tick++) {
-        td_central_purge_idle(class_index, TD_TICK_MS, decay_ms, &left);
+        td_central_purge_idle(class_index, decay_ms, &left);
     }
     EXPECT_EQ(left, 1u);
     EXPECT_EQ(fake_backend::take_purged().size(), 1u) << "the other one";
     give_back(class_index, kept);
+}
+
+TEST_F(central_list, without_decay_a_span_that_was_just_used_keeps_its_pages_until_the_next_tick) {
+    constexpr size_t class_index = 32;
+    for (uint64_t decay_ms : {uint64_t{0}, uint64_t{1}, uint64_t{2 * TD_TICK_MS}}) {
+        objects in_use = fetch_exactly(class_index, td_class_info[class_index].span_objects);
+        std::sort(in_use.begin(), in_use.end());
+        give_back(class_index, objects(in_use.begin() + 1, in_use.end()));
+        size_t left = SIZE_MAX;
+        td_central_purge_idle(class_index, decay_ms, &left);
+        EXPECT_EQ(left, SIZE_MAX) << decay_ms;
+        td_central_purge_idle(class_index, decay_ms, &left);
+        EXPECT_EQ(left, SIZE_MAX - 1) << decay_ms;
+        EXPECT_EQ(fake_backend::take_purged().size(), 1u);
+        give_back(class_index, {in_use[0]});
+    }
 }
 
 using central_list_death_test = central_list;

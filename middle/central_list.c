@@ -4,7 +4,6 @@
 
 #include "backend/backend.h"
 #include "base/atomic.h"
-#include "base/batch.h"
 #include "base/fatal.h"
 #include "base/lock.h"
 #include "base/size_class.h"
@@ -97,30 +96,71 @@ static void fill_bits(struct td_span *span, size_t objects) {
     span->free_objects = (uint16_t)objects;
 }
 
-// Takes objects in address order; `count`, and then those that share the last one's cache line.
-static size_t take_from_span(struct td_span *span, const struct td_class_info *info, void **objects, size_t count) {
-    size_t taken = 0;
+// Some objects of a span: those that the bits of one word of its bitmap stand for. What can be known of objects without
+// the lock is gathered so, before it is taken or after.
+struct word_of_objects {
+    struct td_span *span;
+    uint64_t bits;
+    uint32_t word;
+    uint32_t count;  // of bits that are set
+};
+
+static uintptr_t object_at(const struct td_span *span, const struct td_class_info *info, size_t index) {
+    return span->start + index * info->object_bytes;
+}
+
+// The lowest `count` of the bits, and then those whose objects share the last one's cache line.
+static uint64_t lowest_bits(const struct td_span *span, const struct td_class_info *info, size_t word, uint64_t bits,
+                            size_t count) {
+    uint64_t rest = bits;
     uintptr_t last_line = 0;
-    span->age = AGE_USED;
-    for (size_t word = 0; span->free_objects != 0; word++) {
-        uint64_t bits = span->free_bits[word];
-        while (bits != 0) {
-            size_t index = word * 64 + (size_t)__builtin_ctzll(bits);
-            uintptr_t object = span->start + index * info->object_bytes;
-            if (taken >= count && object / TD_CACHE_LINE != last_line)
-                break;
-            last_line = (object + info->object_bytes - 1) / TD_CACHE_LINE;
-            objects[taken++] = (void *)object;
-            bits &= bits - 1;
-            span->free_objects--;
-            if (taken >= count && info->object_bytes >= TD_CACHE_LINE)
-                break;
-        }
-        td_store_relaxed(&span->free_bits[word], bits);
-        if (bits != 0)
+    for (; rest != 0; rest &= rest - 1) {
+        uintptr_t object = object_at(span, info, word * 64 + (size_t)__builtin_ctzll(rest));
+        if (count == 0 && (info->object_bytes >= TD_CACHE_LINE || object / TD_CACHE_LINE != last_line))
             break;
+        last_line = (object + info->object_bytes - 1) / TD_CACHE_LINE;
+        count -= count != 0;
+    }
+    return bits & ~rest;
+}
+
+static size_t count_of_bits(uint64_t bits) {
+    return (size_t)__builtin_popcountll(bits);
+}
+
+// Takes objects in address order; `count`, and then those that share the last one's cache line. Returns how many, and
+// adds their words to `*words`.
+static size_t take_from_span(struct td_span *span, const struct td_class_info *info, size_t count,
+                             struct word_of_objects **words) {
+    size_t taken = 0;
+    span->age = AGE_USED;
+    for (size_t word = 0; span->free_objects != 0 && taken < count; word++) {
+        uint64_t bits = span->free_bits[word];
+        if (bits == 0)
+            continue;
+        // Each word of a full span is taken whole, most times.
+        size_t now = count_of_bits(bits);
+        if (now > count - taken) {
+            bits = lowest_bits(span, info, word, bits, count - taken);
+            now = count_of_bits(bits);
+        }
+        *(*words)++ = (struct word_of_objects){span, bits, (uint32_t)word, (uint32_t)now};
+        td_store_relaxed(&span->free_bits[word], span->free_bits[word] & ~bits);
+        span->free_objects = (uint16_t)(span->free_objects - now);
+        taken += now;
     }
     return taken;
+}
+
+// Writes the objects' addresses, the highest one first. Returns how many.
+static size_t list_objects(const struct word_of_objects *word, const struct td_class_info *info, void **objects) {
+    size_t count = 0;
+    for (uint64_t bits = word->bits, bit; bits != 0; bits &= ~bit) {
+        size_t index = 63 - (size_t)__builtin_clzll(bits);
+        bit = (uint64_t)1 << index;
+        objects[count++] = (void *)object_at(word->span, info, (size_t)word->word * 64 + index);
+    }
+    return count;
 }
 
 // Makes a span and adds it. The lock is given up meanwhile: if others returned objects of this class in between, the
@@ -149,6 +189,7 @@ size_t td_central_fetch(size_t class_index, void **objects, size_t count) {
     const struct td_class_info *info = &td_class_info[class_index];
     struct central_list *list = &lists[class_index];
     struct td_span *surplus = NULL;
+    struct word_of_objects words[TD_BATCH_MAX], *words_end = words;
     size_t taken = 0;
     list_lock(list);
     while (taken < count) {
@@ -159,7 +200,7 @@ size_t td_central_fetch(size_t class_index, void **objects, size_t count) {
                 break;
             continue;
         }
-        size_t now = take_from_span(span, info, objects + taken, count - taken);
+        size_t now = take_from_span(span, info, count - taken, &words_end);
         taken += now;
         list->free_objects -= now;
         relink_span(list, info, span);
@@ -168,7 +209,8 @@ size_t td_central_fetch(size_t class_index, void **objects, size_t count) {
     if (surplus != NULL)
         td_backend_free_span(surplus);
     // Slabs use the last object first: let that be the one with the lowest address.
-    td_batch_reverse(objects, taken);
+    while (words_end > words)
+        objects += list_objects(--words_end, info, objects);
     return taken;
 }
 
@@ -187,14 +229,41 @@ static bool lies_in(const struct td_span *span, const void *object) {
     return (uintptr_t)object - span->start < span->pages * TD_PAGE_BYTES;
 }
 
-// Sets the object's bit in its span.
-static void return_object(struct td_span *span, size_t class_index, const void *object) {
-    size_t index = index_in_span(span, class_index, object, "free");
-    uint64_t bit = (uint64_t)1 << (index % 64);
-    if (td_unlikely((span->free_bits[index / 64] & bit) != 0))
-        td_fatal_double_free(object, td_class_bytes(class_index));
-    td_store_relaxed(&span->free_bits[index / 64], span->free_bits[index / 64] | bit);
-    span->free_objects++;
+// Gathers the first objects, as many as lie in one word of a span. `span` may be theirs.
+static struct word_of_objects gather_word(struct td_span *span, size_t class_index, void *const *objects,
+                                          size_t count) {
+    if (span == NULL || !lies_in(span, objects[0]))
+        span = td_backend_span_of(objects[0], "free");
+    struct word_of_objects word = {.span = span};
+    do {
+        size_t index = index_in_span(span, class_index, objects[word.count], "free");
+        uint64_t bit = (uint64_t)1 << (index % 64);
+        if (word.count == 0)
+            word.word = (uint32_t)(index / 64);
+        else if (word.word != index / 64)
+            break;
+        if (td_unlikely((word.bits & bit) != 0))
+            td_fatal_double_free(objects[word.count], td_class_bytes(class_index));
+        word.bits |= bit;
+        word.count++;
+    } while (word.count < count && lies_in(span, objects[word.count]));
+    return word;
+}
+
+// Sets the objects' bits in their span. That it was theirs all the time is certain only for objects in use.
+static void return_word(const struct word_of_objects *word, size_t class_index) {
+    struct td_span *span = word->span;
+    uint64_t old = span->free_bits[word->word];
+    if (td_unlikely((old & word->bits) != 0 || span->class_index != class_index)) {
+        struct word_of_objects twice = *word;
+        void *objects[64];
+        if ((old & word->bits) != 0)
+            twice.bits &= old;
+        list_objects(&twice, &td_class_info[class_index], objects);
+        td_fatal_double_free(objects[0], td_class_bytes(class_index));
+    }
+    td_store_relaxed(&span->free_bits[word->word], old | word->bits);
+    span->free_objects = (uint16_t)(span->free_objects + word->count);
 }
 
 // Files a span that objects were returned to. True if no object of it is in use any more: then it has left the list.
@@ -210,28 +279,45 @@ static bool file_span(struct central_list *list, size_t class_index, struct td_s
     return true;
 }
 
-void td_central_return(size_t class_index, void *const *objects, size_t count) {
-    struct central_list *list = &lists[class_index];
-    struct td_span *empty = NULL;
-    list_lock(list);
-    list->free_objects += count;
-    // Objects that are freed together mostly lie together: what a span's state needs is done once for all of them.
-    for (size_t i = 0; i < count;) {
-        struct td_span *span = td_backend_span_of(objects[i], "free");
-        do
-            return_object(span, class_index, objects[i++]);
-        while (i < count && lies_in(span, objects[i]));
+// Returns the objects of `words`. Those of one span that follow each other are filed once.
+static void return_words(struct central_list *list, size_t class_index, const struct word_of_objects *words,
+                         size_t count, struct td_span **empty) {
+    for (size_t i = 0; i < count; i++) {
+        struct td_span *span = words[i].span;
+        return_word(&words[i], class_index);
+        list->free_objects += words[i].count;
+        if (i + 1 < count && words[i + 1].span == span)
+            continue;
         span->age = AGE_USED;
         if (file_span(list, class_index, span)) {
-            span->next = empty;
-            empty = span;
+            span->next = *empty;
+            *empty = span;
         }
     }
+}
+
+static void return_batch(size_t class_index, void *const *objects, size_t count) {
+    struct central_list *list = &lists[class_index];
+    struct word_of_objects words[TD_BATCH_MAX];
+    size_t word_count = 0;
+    struct td_span *empty = NULL;
+    for (size_t i = 0; i < count; i += words[word_count++].count)
+        words[word_count] =
+            gather_word(word_count == 0 ? NULL : words[word_count - 1].span, class_index, objects + i, count - i);
+    list_lock(list);
+    return_words(list, class_index, words, word_count, &empty);
     list_unlock(list);
     while (empty != NULL) {
         struct td_span *next = empty->next;
         td_backend_free_span(empty);
         empty = next;
+    }
+}
+
+void td_central_return(size_t class_index, void *const *objects, size_t count) {
+    for (size_t now; count > 0; objects += now, count -= now) {
+        now = count < TD_BATCH_MAX ? count : TD_BATCH_MAX;
+        return_batch(class_index, objects, now);
     }
 }
 
@@ -245,9 +331,9 @@ static void hold_objects(struct central_list *list, struct td_span *span, const 
 }
 
 static void release_objects(struct central_list *list, struct td_span *span, const struct td_free_pages *pages) {
-    size_t object_bytes = td_class_info[span->class_index].object_bytes;
     for (size_t i = pages->first; i < pages->first + pages->objects; i++)
-        return_object(span, span->class_index, (const void *)(span->start + i * object_bytes));
+        td_store_relaxed(&span->free_bits[i / 64], span->free_bits[i / 64] | (uint64_t)1 << (i % 64));
+    span->free_objects = (uint16_t)(span->free_objects + pages->objects);
     list->free_objects += pages->objects;
 }
 
@@ -362,7 +448,7 @@ void td_central_fork_done(void) {
 static size_t count_bits(const struct td_span *span, size_t objects) {
     size_t count = 0;
     for (size_t word = 0; word * 64 < objects; word++)
-        count += (size_t)__builtin_popcountll(span->free_bits[word]);
+        count += count_of_bits(span->free_bits[word]);
     return count;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <random>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "tests/middle/fake_backend.h"
@@ -451,6 +452,19 @@ TEST_F(central_list_death_test, what_is_no_object_in_use_ends_the_process) {
     void *foreign = &local;
     EXPECT_EXIT(td_central_return(class_index, &foreign, 1), testing::KilledBySignal(SIGABRT),
                 "tandem: free of 0x[0-9a-f]+, which was not allocated here");
+    give_back(class_index, held);
+}
+
+TEST_F(central_list_death_test, an_object_that_is_twice_in_a_batch_is_named) {
+    constexpr size_t class_index = 3;
+    objects held = fetch_exactly(class_index, 100);
+    std::sort(held.begin(), held.end());
+    void *low = held[0], *next = held[1], *high = held[99];
+    std::string message = "tandem: double free of " + testing::PrintToString(low) + " \\(48-byte object\\)";
+    // Next to each other, in one word of the bitmap, and with another word between them.
+    for (const objects &batch : {objects{low, low}, objects{low, next, low}, objects{next, low, high, low}}) {
+        EXPECT_EXIT(give_back(class_index, batch), testing::KilledBySignal(SIGABRT), message);
+    }
     give_back(class_index, held);
 }
 

@@ -255,12 +255,9 @@ static void return_word(const struct word_of_objects *word, size_t class_index) 
     struct td_span *span = word->span;
     uint64_t old = span->free_bits[word->word];
     if (td_unlikely((old & word->bits) != 0 || span->class_index != class_index)) {
-        struct word_of_objects twice = *word;
-        void *objects[64];
-        if ((old & word->bits) != 0)
-            twice.bits &= old;
-        list_objects(&twice, &td_class_info[class_index], objects);
-        td_fatal_double_free(objects[0], td_class_bytes(class_index));
+        uint64_t twice = (old & word->bits) != 0 ? old & word->bits : word->bits;
+        size_t index = (size_t)word->word * 64 + (size_t)__builtin_ctzll(twice);
+        td_fatal_double_free((void *)object_at(span, &td_class_info[class_index], index), td_class_bytes(class_index));
     }
     td_store_relaxed(&span->free_bits[word->word], old | word->bits);
     span->free_objects = (uint16_t)(span->free_objects + word->count);
@@ -300,10 +297,12 @@ static void return_batch(size_t class_index, void *const *objects, size_t count)
     struct central_list *list = &lists[class_index];
     struct word_of_objects words[TD_BATCH_MAX];
     size_t word_count = 0;
-    struct td_span *empty = NULL;
-    for (size_t i = 0; i < count; i += words[word_count++].count)
-        words[word_count] =
-            gather_word(word_count == 0 ? NULL : words[word_count - 1].span, class_index, objects + i, count - i);
+    struct td_span *span = NULL, *empty = NULL;
+    for (size_t i = 0; i < count; word_count++) {
+        words[word_count] = gather_word(span, class_index, objects + i, count - i);
+        span = words[word_count].span;
+        i += words[word_count].count;
+    }
     list_lock(list);
     return_words(list, class_index, words, word_count, &empty);
     list_unlock(list);

@@ -60,7 +60,7 @@
 // Stacks that hold less than this when they change roles get more from the middle end: changing costs as much as some
 // allocations, and should be as rare.
 #define TD_ROTATION_BYTES ((size_t)8 << 10)
-#define TD_ROTATION_MAX (TD_TINY ? 1 : 64)
+#define TD_ROTATION_MAX (TD_TINY ? 1 : 128)
 
 // Address space of a slab: headers, then slots. It has room for all bins at their largest.
 #define TD_SLAB_BYTES ((size_t)128 << 10)

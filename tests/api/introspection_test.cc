@@ -181,6 +181,53 @@ TEST(malloc_trim, leaves_live_objects_alone) {
     }
 }
 
+constexpr size_t scattered_size = 600;
+constexpr size_t scattered_bytes = size_t{64} << 20;
+
+// Objects of which one in fifty stays, so that six pages of seven hold none. Returns those.
+std::vector<void *> scatter() {
+    std::vector<void *> objects = allocate_many(scattered_size, scattered_bytes);
+    std::vector<void *> kept;
+    for (size_t i = 0; i < objects.size(); i++) {
+        if (i % 50 == 0) {
+            kept.push_back(objects[i]);
+        } else {
+            free(objects[i]);
+        }
+    }
+    return kept;
+}
+
+TEST(malloc_trim, gives_pages_between_live_objects_back) {
+    malloc_trim(0);
+    size_t before = resident_bytes();
+    std::vector<void *> kept = scatter();
+    EXPECT_EQ(malloc_trim(0), 1);
+    EXPECT_LE(resident_bytes(), before + scattered_bytes / 3);
+    free_all(kept);
+}
+
+// Works a little until a third of the memory is left, for a minute at most. Prints how much is.
+CHILD_ROLE(idle_pages) {
+    size_t before = resident_bytes();
+    std::vector<void *> kept = scatter();
+    for (int i = 0; i < 6000 && resident_bytes() > before + scattered_bytes / 3; i++) {
+        free_all(allocate_many(scattered_size, 100 * scattered_size));
+        usleep(10000);
+    }
+    printf("%zu\n", resident_bytes() - before);
+    free_all(kept);
+    return 0;
+}
+
+TEST(decay, gives_pages_between_live_objects_back) {
+    child::outcome outcome = child::run("idle_pages", child::with_environment({"TANDEM_OPTIONS=decay_ms=200"}));
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+    if (variant::is_tandem) {
+        EXPECT_LE(strtoul(outcome.out.c_str(), nullptr, 10), scattered_bytes / 3) << outcome;
+    }
+}
+
 TEST(mallopt, accepts_what_programs_set) {
     EXPECT_EQ(mallopt(M_TRIM_THRESHOLD, 128 * 1024), 1);
     EXPECT_EQ(mallopt(M_MMAP_THRESHOLD, 1 << 20), 1);

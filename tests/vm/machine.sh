@@ -1,6 +1,35 @@
 # shellcheck shell=bash
-# To be sourced by run.sh: what differs between the two architectures, Debian's packages for them, building and booting.
+# To be sourced by run.sh and scale.sh: what differs between the two architectures, Debian's packages for them,
+# building, booting, and counting what passed.
 : "${folder:?the build folder}" "${root:?the root of the repository}"
+self=tests/vm/$(basename "$0")
+
+passed=0
+failed=0
+pass() {
+    passed=$((passed + 1))
+    echo "passed: $*"
+}
+# fail_with TEXT [LOG]: counts a failure and shows how the log ends.
+fail_with() {
+    failed=$((failed + 1))
+    echo "FAILED: $1"
+    if [ -n "${2:-}" ]; then tail -n 30 "$2" | sed 's/^/    /'; fi
+}
+
+# install_missing PACKAGE...: installs those of this system's packages that are missing (as root, or with sudo).
+install_missing() {
+    local package missing=() as_root=()
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+    echo "$self: installing with apt-get: ${missing[*]}"
+    "${as_root[@]}" apt-get update -q -o DPkg::Lock::Timeout=600 &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+            -o DPkg::Lock::Timeout=600 "${missing[@]}"
+}
 
 # machine_select x86_64|aarch64: sets the variables that the functions below use.
 machine_select() {
@@ -58,7 +87,7 @@ apt_prepare() {
     local mirror
     mirror=$(debian_mirror)
     if [ -z "$mirror" ]; then
-        echo "tests/vm/run.sh: apt has no Debian mirror configured, or was never updated" >&2
+        echo "$self: apt has no Debian mirror configured, or was never updated" >&2
         return 1
     fi
     mkdir -p "$folder"/apt/{state/lists/partial,cache/archives/partial,sources}
@@ -143,19 +172,32 @@ initramfs_make() {
     rm -rf "$staging"
     mkdir -p "$staging"
     cp "$1" "$staging/init"
-    (cd "$staging" && echo init | cpio --quiet --create --format=newc) | gzip >"$2"
+    folder_pack "$staging" "$2"
 }
+
+# folder_pack FOLDER OUTPUT: all that lies in the folder, as an initramfs.
+folder_pack() {
+    (cd "$1" && find . -mindepth 1 | cpio --quiet --create --format=newc) | gzip >"$2"
+}
+
+# What `machine_boot` gives every machine; scripts may set them.
+memory_mib=2048
+# Threads that emulate: "multi", one for each emulated CPU; "single", one for all; "fitting", one for all if there are
+# more emulated CPUs than real ones. An emulated CPU that waits for another burns the time that the other needs, if both
+# are threads that share a real one: one thread for all, which runs them in turn, is faster. But it hardly ever stops a
+# CPU that holds a lock. Either way qemu interrupts a sequence behind its branches only; that every point is one where
+# it may be interrupted, the stress shows on a real machine.
+emulation_threads=fitting
 
 # machine_boot KERNEL INITRAMFS CPUS LOG TIMEOUT_S ENVIRONMENT ARGUMENT...: boots and writes what the serial line says
 # to LOG, without carriage returns. The program gets the arguments, and the environment (NAME=VALUE, or "").
 machine_boot() {
-    local kernel=$1 initramfs=$2 cpus=$3 log=$4 timeout_s=$5 environment=$6 threads=multi
+    local kernel=$1 initramfs=$2 cpus=$3 log=$4 timeout_s=$5 environment=$6 threads=$emulation_threads
     shift 6
-    # An emulated CPU that waits for another burns the time that the other needs, if both are threads that share one CPU
-    # of this machine: there one thread emulates all, in turn. Either way qemu interrupts a sequence behind its branches
-    # only; that every point is one where it may be interrupted, the stress shows on a real machine.
-    if [ "$cpus" -gt "$(nproc)" ]; then threads=single; fi
-    timeout --kill-after=10 "$timeout_s" "${emulator[@]}" -accel "tcg,thread=$threads" -smp "$cpus" -m 2048 \
+    if [ "$threads" = fitting ]; then
+        if [ "$cpus" -gt "$(nproc)" ]; then threads=single; else threads=multi; fi
+    fi
+    timeout --kill-after=10 "$timeout_s" "${emulator[@]}" -accel "tcg,thread=$threads" -smp "$cpus" -m "$memory_mib" \
         -nic none -display none -monitor none -serial stdio -no-reboot -kernel "$kernel" -initrd "$initramfs" \
         -append "console=$console quiet panic=-1 $environment -- $*" </dev/null 2>&1 | sed -u 's|\r$||' >"$log"
     return "${PIPESTATUS[0]}"

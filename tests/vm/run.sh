@@ -47,32 +47,6 @@ done
 for name in "${machines[@]}"; do [[ $name =~ ^(x86_64|aarch64)$ ]] || usage; done
 for name in "${registrations[@]}"; do [[ $name =~ ^(legacy|v2|own|old-kernel)$ ]] || usage; done
 
-passed=0
-failed=0
-pass() {
-    passed=$((passed + 1))
-    echo "passed: $*"
-}
-# fail_with TEXT [LOG]: counts a failure and shows how the log ends.
-fail_with() {
-    failed=$((failed + 1))
-    echo "FAILED: $1"
-    if [ -n "${2:-}" ]; then tail -n 30 "$2" | sed 's/^/    /'; fi
-}
-
-install_missing() {
-    local package missing=() as_root=()
-    for package in "$@"; do
-        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
-    done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-    echo "tests/vm/run.sh: installing with apt-get: ${missing[*]}"
-    "${as_root[@]}" apt-get update -q -o DPkg::Lock::Timeout=600 &&
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
-            -o DPkg::Lock::Timeout=600 "${missing[@]}"
-}
-
 # The suites whose libc registers rseq in that form and whose kernel is booted, and what the program finds then. Sets
 # `suite`, `kernel_suite`, `environment`, `wanted_libc`, `wanted_mode` and `wanted_index`.
 registration_select() {
@@ -201,7 +175,7 @@ for name in "${machines[@]}"; do
         fail_with "$machine: no kernel"
         continue
     fi
-    echo "tests/vm/run.sh: $machine, $(basename "$(dirname "$kernel")")"
+    echo "$self: $machine, $(basename "$(dirname "$kernel")")"
     if [ "$self_checks" = yes ]; then run_self_checks; fi
     for registration in "${registrations[@]}"; do run_registration "$registration"; done
 done

@@ -66,10 +66,10 @@
 #define TD_SLAB_BYTES ((size_t)128 << 10)
 // What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
-// The same for all threads' slabs together, but that a few threads may have as much as CPUs, and each thread the least.
-// A new one gets its share, if that is no more than the first, and claims more as it needs it.
-#define TD_THREADS_BUDGET_BYTES ((size_t)8 << 20)
-#define TD_FEW_THREADS 16
+// The same for all threads' slabs together, for each CPU, but that a few threads may have as much as CPUs, and each
+// thread the least. A new one gets its share, if that is no more than the first, and claims more as it needs it.
+#define TD_THREADS_BUDGET_BYTES ((size_t)4 << 20)
+#define TD_FEW_THREADS 8
 #define TD_SLAB_BUDGET_FIRST_BYTES ((size_t)16 << 10)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)4 << 10)
 

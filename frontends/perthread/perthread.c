@@ -1,7 +1,9 @@
 // The per-thread front end: each thread has a slab of its own, found through a thread-local pointer, and changes it
 // with plain stores. A thread gets its slab when it first allocates or frees, and a thread that exits gives it back,
 // empty, for others to use.
+#define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 
 #include "base/fatal.h"
 #include "base/lock.h"
@@ -27,6 +29,8 @@ static uint64_t retired_flushes;     // guarded by registry_lock
 static bool is_initialised;          // atomic, written under registry_lock
 static bool is_checked;              // atomic, any thread
 static pthread_key_t exit_key;       // immutable after init
+static size_t total_budget_bytes;    // immutable after init; of all threads together
+static size_t few_threads;           // immutable after init
 
 static void registry_acquire(void) {
     td_lock_acquire(&registry_lock, TD_RANK_REGISTRY);
@@ -53,11 +57,11 @@ static void claim_budget(struct td_slab *slab, size_t class_index) {
     if ((!is_used && td_slab_first_bytes(class_index) <= budget) || budget >= TD_SLAB_BUDGET_BYTES)
         return;
     size_t threads = td_load_relaxed(&used_count);
-    bool is_within_share = threads <= TD_FEW_THREADS || 2 * budget * threads <= TD_THREADS_BUDGET_BYTES;
+    bool is_within_share = threads <= few_threads || 2 * budget * threads <= total_budget_bytes;
     // Most claims that fail do so here, without a store that all threads would wait for.
-    if (!is_within_share && td_load_relaxed(&claimed_bytes) + budget > TD_THREADS_BUDGET_BYTES)
+    if (!is_within_share && td_load_relaxed(&claimed_bytes) + budget > total_budget_bytes)
         return;
-    if (td_add_relaxed(&claimed_bytes, budget) + budget <= TD_THREADS_BUDGET_BYTES || is_within_share)
+    if (td_add_relaxed(&claimed_bytes, budget) + budget <= total_budget_bytes || is_within_share)
         slab->budget_bytes = 2 * budget;
     else
         td_add_relaxed(&claimed_bytes, -budget);
@@ -65,7 +69,7 @@ static void claim_budget(struct td_slab *slab, size_t class_index) {
 
 // The budget of a slab whose thread begins.
 static void claim_first_budget(struct td_slab *slab) {
-    size_t share = TD_THREADS_BUDGET_BYTES / td_load_relaxed(&used_count);
+    size_t share = total_budget_bytes / td_load_relaxed(&used_count);
     slab->budget_bytes = share > TD_SLAB_BUDGET_FIRST_BYTES ? TD_SLAB_BUDGET_FIRST_BYTES
                          : share < TD_SLAB_BUDGET_MIN_BYTES ? TD_SLAB_BUDGET_MIN_BYTES
                                                             : share;
@@ -100,6 +104,12 @@ static void thread_exits(void *slab_of_thread) {
     retire_slab(slab);
 }
 
+// How many CPUs the process may run on now.
+static size_t count_cpus(void) {
+    cpu_set_t cpus[TD_MAX_CPUS / CPU_SETSIZE];
+    return sched_getaffinity(0, sizeof cpus, cpus) == 0 ? (size_t)CPU_COUNT_S(sizeof cpus, cpus) : 1;
+}
+
 static void initialise_once(void) {
     if (td_likely(td_load_acquire(&is_initialised)))
         return;
@@ -107,6 +117,9 @@ static void initialise_once(void) {
     if (!is_initialised) {
         td_size_class_init();
         pthread_key_create(&exit_key, thread_exits);
+        size_t cpus = count_cpus();
+        total_budget_bytes = cpus * TD_THREADS_BUDGET_BYTES;
+        few_threads = cpus * TD_FEW_THREADS;
         // Pairs with the acquire above.
         td_store_release(&is_initialised, true);
     }

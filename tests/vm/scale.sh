@@ -20,9 +20,15 @@ folder=${TANDEM_VM_FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/tandem/vm}
 source "$root/tests/vm/machine.sh"
 # The bound leaves room for noise and for slow paths that grow a little, if not with the CPUs: from 2 to 64 that would
 # be 32 times. The slack is for counters that are nearly 0: as many events of 10 microseconds would make an operation
-# 0.2 ns longer.
+# 0.3 ns longer.
 bound=1.5
-slack_per_million=20
+slack_per_million=30
+# The maintenance locks the central lists ten times a second, up to twice each of 80, and a machine of 64 CPUs needs
+# longer for its work.
+central_locks_per_second=1600
+# Of the slow paths, that is refills and flushes. All that come to a lock while the CPU that holds it is stopped find it
+# held, so the more CPUs share this machine's, the more do; there are few enough if they are one in twenty.
+contended_share=0.05
 read -r -a bazel <<<"${BAZEL:-bazel}"
 
 cpu_counts=()
@@ -165,12 +171,16 @@ judge() {
         for (i = 1; i <= count; i++) print (a[i] > 0 ? sprintf("%.2f", b[i] / a[i]) : "-")
     }')
     grown=$(awk -v few="$few" -v many="$many" -v names="${counters[*]}" -v bound="$bound" \
-        -v slack="$slack_per_million" 'BEGIN {
+        -v slack="$slack_per_million" -v per_second="$central_locks_per_second" -v share="$contended_share" 'BEGIN {
         split(few, a, " ")
         split(many, b, " ")
         count = split(names, name, " ")
-        for (i = 1; i <= count; i++)
-            if (b[i] > bound * a[i] + slack) printf "%s%s %s to %s", (separator++ ? ", " : ""), name[i], a[i], b[i]
+        for (i = 1; i <= count; i++) {
+            most = bound * a[i] + slack
+            if (name[i] == "central_locks") most += per_second * (b[count + 1] - a[count + 1])
+            if (name[i] == "locks_contended") most = share * (b[1] + b[2]) + slack
+            if (b[i] > most) printf "%s%s %s to %s", (separator++ ? ", " : ""), name[i], a[i], b[i]
+        }
     }')
     # Below the table.
     verdicts+=("$front_end, $workload, $least to $most CPUs: $grown")
@@ -205,7 +215,7 @@ for front_end in "${front_ends[@]}"; do
 done
 for verdict in "${verdicts[@]}"; do
     case $verdict in
-    *': ') pass "${verdict}no counter above $bound times and $slack_per_million per million" ;;
+    *': ') pass "${verdict}no counter grows" ;;
     *) fail_with "$verdict per million operations" ;;
     esac
 done

@@ -57,7 +57,9 @@ static void claim_budget(struct td_slab *slab, size_t class_index) {
     if ((!is_used && td_slab_first_bytes(class_index) <= budget) || budget >= TD_SLAB_BUDGET_BYTES)
         return;
     size_t threads = td_load_relaxed(&used_count);
-    bool is_within_share = threads <= few_threads || 2 * budget * threads <= total_budget_bytes;
+    // With some more threads than a few the share falls fast, but not at once.
+    bool is_within_share = budget * threads * threads <= TD_SLAB_BUDGET_BYTES * few_threads * few_threads ||
+                           2 * budget * threads <= total_budget_bytes;
     // Most claims that fail do so here, without a store that all threads would wait for.
     if (!is_within_share && td_load_relaxed(&claimed_bytes) + budget > total_budget_bytes)
         return;

@@ -9,6 +9,8 @@
 # need be. Takes some 10 minutes on 2 cores; ends with "N passed, N failed".
 set -eu
 cd "$(dirname "$0")/../.."
+self=tests/programs/run.sh # for install_missing
+source tools/packages.sh
 packages=(python3 time sqlite3 gcc clang git redis-tools xz-utils zstd coreutils)
 
 libraries=()
@@ -24,19 +26,6 @@ while [ $# -gt 0 ]; do
     esac
     shift 2
 done
-
-install_missing() {
-    local package missing=() as_root=()
-    for package in "$@"; do
-        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
-    done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-    echo "tests/programs/run.sh: installing with apt-get: ${missing[*]}"
-    "${as_root[@]}" apt-get update -q -o DPkg::Lock::Timeout=600
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
-        -o DPkg::Lock::Timeout=600 "${missing[@]}"
-}
 
 install_missing "${packages[@]}"
 # Python's tests are a package of the same version.

@@ -3,6 +3,7 @@
 # building, booting, and counting what passed.
 : "${folder:?the build folder}" "${root:?the root of the repository}"
 self=tests/vm/$(basename "$0")
+source "$root/tools/packages.sh"
 
 passed=0
 failed=0
@@ -15,20 +16,6 @@ fail_with() {
     failed=$((failed + 1))
     echo "FAILED: $1"
     if [ -n "${2:-}" ]; then tail -n 30 "$2" | sed 's/^/    /'; fi
-}
-
-# install_missing PACKAGE...: installs those of this system's packages that are missing (as root, or with sudo).
-install_missing() {
-    local package missing=() as_root=()
-    for package in "$@"; do
-        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
-    done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    [ "$(id -u)" -eq 0 ] || as_root=(sudo)
-    echo "$self: installing with apt-get: ${missing[*]}"
-    "${as_root[@]}" apt-get update -q -o DPkg::Lock::Timeout=600 &&
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
-            -o DPkg::Lock::Timeout=600 "${missing[@]}"
 }
 
 # machine_select x86_64|aarch64: sets the variables that the functions below use.

@@ -410,8 +410,17 @@ void td_central_purge_idle(size_t class_index, uint64_t decay_ms, size_t *spans_
         pass_spans(class_index, visits, AGE_UNUSED, spans_left);
 }
 
+// A purged span returns to the head of its bucket: from the first head on, the hand meets none of them again.
+static void rewind_hand(struct central_list *list) {
+    list_lock(list);
+    list->hand = NULL;
+    list->hand_bucket = BUCKET_COUNT - 1;
+    list_unlock(list);
+}
+
 size_t td_central_purge(size_t class_index) {
     size_t bytes = 0, any = SIZE_MAX;
+    rewind_hand(&lists[class_index]);
     for (size_t spans = td_load_relaxed(&lists[class_index].linked_spans), now; spans > 0; spans -= now) {
         now = spans < VISITS_MAX ? spans : VISITS_MAX;
         bytes += pass_spans(class_index, now, AGE_USED, &any);

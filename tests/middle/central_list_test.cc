@@ -329,6 +329,31 @@ TEST_F(central_list, purging_gives_back_the_pages_without_objects_in_use) {
     }
 }
 
+TEST_F(central_list, purging_reaches_every_span_wherever_the_ticks_left_off) {
+    constexpr size_t class_index = 32;  // 1024 bytes, eight in a page
+    constexpr size_t spans = 100;
+    constexpr uint64_t decay_ms = 80 * TD_TICK_MS;
+    for (int ticks = 0; ticks < 40; ticks++) {
+        objects kept;
+        objects others = fetch_exactly(class_index, spans * td_class_info[class_index].span_objects);
+        std::sort(others.begin(), others.end());
+        for (size_t i = 0; i < spans; i++) {
+            const auto first =
+                others.begin() + static_cast<std::ptrdiff_t>(i * (td_class_info[class_index].span_objects - 1));
+            kept.push_back(*first);
+            others.erase(first);
+        }
+        give_back(class_index, others);
+        size_t left = SIZE_MAX;
+        for (int i = 0; i < ticks; i++) {
+            td_central_purge_idle(class_index, decay_ms, &left);
+        }
+        EXPECT_EQ(td_central_purge(class_index), spans * os_page_bytes) << ticks << " ticks";
+        fake_backend::take_purged();
+        give_back(class_index, kept);
+    }
+}
+
 TEST_F(central_list, what_was_purged_is_handed_out_again) {
     constexpr size_t class_index = 32;  // 1024 bytes, eight in a page
     objects in_use = fetch_exactly(class_index, td_class_info[class_index].span_objects);

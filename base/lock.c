@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,6 +15,10 @@ enum { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_WAITED_FOR = 2 };
 // A holder keeps a lock for a few hundred nanoseconds unless it was preempted or maps memory; then spinning cannot
 // help.
 #define SPIN_LIMIT 60
+// With far more threads than CPUs, a holder that was preempted soon runs again, while one thread after the other that
+// sleeps leaves its CPU idle until the kernel balances. More of this would keep producers and consumers from taking
+// turns in long runs.
+#define YIELD_LIMIT 3
 
 static uint64_t contended_count;  // statistic
 
@@ -39,14 +44,21 @@ void td_lock_check_none_held(const char *what) {
         td_fatal(what);
 }
 
+// Pairs with the release in `td_lock_release`.
+static bool try_state(struct td_lock *lock) {
+    uint32_t expected = LOCK_FREE;
+    return td_compare_exchange_acquire(&lock->state, &expected, LOCK_HELD);
+}
+
 static TD_NOINLINE void acquire_slow(struct td_lock *lock) {
     td_add_relaxed(&contended_count, 1);
-    for (int spin = 0; spin < SPIN_LIMIT; spin++) {
-        uint32_t expected = LOCK_FREE;
-        if (td_load_relaxed(&lock->state) == LOCK_FREE &&
-            td_compare_exchange_acquire(&lock->state, &expected, LOCK_HELD))
+    for (int wait = 0; wait < SPIN_LIMIT + YIELD_LIMIT; wait++) {
+        if (td_load_relaxed(&lock->state) == LOCK_FREE && try_state(lock))
             return;
-        td_cpu_relax();
+        if (wait < SPIN_LIMIT)
+            td_cpu_relax();
+        else
+            sched_yield();  // does not fail
     }
     int saved_errno = errno;
     // Pairs with the release in `td_lock_release`. Whoever slept cannot know whether others still do: stay at 2.
@@ -66,9 +78,7 @@ void td_lock_end_fork(void) {
 void td_lock_acquire(struct td_lock *lock, enum td_lock_rank rank) {
     if (td_unlikely(is_forking))
         return;
-    uint32_t expected = LOCK_FREE;
-    // Pairs with the release in `td_lock_release`.
-    if (td_unlikely(!td_compare_exchange_acquire(&lock->state, &expected, LOCK_HELD)))
+    if (td_unlikely(!try_state(lock)))
         acquire_slow(lock);
     note_acquired(rank);
 }
@@ -76,9 +86,7 @@ void td_lock_acquire(struct td_lock *lock, enum td_lock_rank rank) {
 bool td_lock_try_acquire(struct td_lock *lock, enum td_lock_rank rank) {
     if (td_unlikely(is_forking))
         return true;
-    uint32_t expected = LOCK_FREE;
-    // Pairs with the release in `td_lock_release`.
-    if (!td_compare_exchange_acquire(&lock->state, &expected, LOCK_HELD))
+    if (!try_state(lock))
         return false;
     note_acquired(rank);
     return true;
@@ -88,7 +96,7 @@ void td_lock_release(struct td_lock *lock, enum td_lock_rank rank) {
     if (td_unlikely(is_forking))
         return;
     note_released(rank);
-    // Pairs with the acquires in `td_lock_acquire`, `td_lock_try_acquire` and `acquire_slow`.
+    // Pairs with the acquires in `try_state` and `acquire_slow`.
     if (td_unlikely(td_exchange_release(&lock->state, LOCK_FREE) == LOCK_WAITED_FOR)) {
         int saved_errno = errno;
         syscall(SYS_futex, &lock->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);

@@ -15,9 +15,8 @@ enum { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_WAITED_FOR = 2 };
 // A holder keeps a lock for a few hundred nanoseconds unless it was preempted or maps memory; then spinning cannot
 // help.
 #define SPIN_LIMIT 60
-// With far more threads than CPUs, a holder that was preempted soon runs again, while one thread after the other that
-// sleeps leaves its CPU idle until the kernel balances. More of this would keep producers and consumers from taking
-// turns in long runs.
+// With far more threads than CPUs, sleeping at once left CPUs idle; yielding much longer slowed producers and consumers
+// down: see docs/performance.md.
 #define YIELD_LIMIT 3
 
 static uint64_t contended_count;  // statistic

@@ -49,20 +49,25 @@ static bool try_state(struct td_lock *lock) {
     return td_compare_exchange_acquire(&lock->state, &expected, LOCK_HELD);
 }
 
-static TD_NOINLINE void acquire_slow(struct td_lock *lock) {
-    td_add_relaxed(&contended_count, 1);
+static bool spin(struct td_lock *lock) {
     for (int wait = 0; wait < SPIN_LIMIT + YIELD_LIMIT; wait++) {
         if (td_load_relaxed(&lock->state) == LOCK_FREE && try_state(lock))
-            return;
+            return true;
         if (wait < SPIN_LIMIT)
             td_cpu_relax();
         else
-            sched_yield();  // does not fail
+            sched_yield();
     }
-    int saved_errno = errno;
+    return false;
+}
+
+static TD_NOINLINE void acquire_slow(struct td_lock *lock) {
+    td_add_relaxed(&contended_count, 1);
+    int saved_errno = errno;  // a filter may make any system call fail
     // Pairs with the release in `td_lock_release`. Whoever slept cannot know whether others still do: stay at 2.
-    while (td_exchange_acquire(&lock->state, LOCK_WAITED_FOR) != LOCK_FREE)
-        syscall(SYS_futex, &lock->state, FUTEX_WAIT_PRIVATE, LOCK_WAITED_FOR, NULL, NULL, 0);
+    if (!spin(lock))
+        while (td_exchange_acquire(&lock->state, LOCK_WAITED_FOR) != LOCK_FREE)
+            syscall(SYS_futex, &lock->state, FUTEX_WAIT_PRIVATE, LOCK_WAITED_FOR, NULL, NULL, 0);
     errno = saved_errno;
 }
 

@@ -24,26 +24,40 @@ static void *alloc_span(size_t pages, size_t alignment, bool *is_zero) {
     return span != NULL ? (void *)span->start : NULL;
 }
 
-static struct td_segment_run *take_run(size_t segments, size_t align_segments, size_t bytes, bool *is_zero) {
+// Makes a place for hugepages of what an object has grown by, from nothing or in place: the segments that it fills
+// now. Without the lock; the run is the caller's.
+static void advise_hugepages(const struct td_segment_run *run, size_t old_bytes, size_t bytes) {
+    size_t begin = old_bytes & -TD_SEGMENT_BYTES;
+    size_t end = bytes & -TD_SEGMENT_BYTES;
+    if (begin < end)
+        td_os_advise_hugepages((char *)run->base + begin, end - begin, true);
+}
+
+// Takes a run for an object of `bytes`, of hugepages where `heap_bytes` are in use.
+static struct td_segment_run *take_run(size_t align_segments, size_t bytes, size_t heap_bytes, bool *is_zero) {
     if (!td_run_store_enter())
         return NULL;
-    struct td_segment_run *run = td_run_take(segments, align_segments, is_zero);
+    bool wants_hugepages = false;
+    struct td_segment_run *run = td_run_take(segments_of(bytes), align_segments, is_zero);
     if (run != NULL) {
+        wants_hugepages = *is_zero && !run->is_huge && td_page_heap_wants_hugepages(heap_bytes);
+        run->is_huge = run->is_huge || wants_hugepages;
         run->state = TD_RUN_LARGE;
         run->bytes = bytes;
         td_backend_note_used(bytes);
     }
     td_run_store_leave();
+    if (wants_hugepages)
+        advise_hugepages(run, 0, bytes);
     return run;
 }
 
-static struct td_segment_run *alloc_run(size_t bytes, size_t alignment, bool *is_zero) {
-    size_t segments = segments_of(bytes);
+static struct td_segment_run *alloc_run(size_t bytes, size_t alignment, size_t heap_bytes, bool *is_zero) {
     size_t align_segments = alignment > TD_SEGMENT_BYTES ? alignment >> TD_SEGMENT_SHIFT : 1;
-    struct td_segment_run *run = take_run(segments, align_segments, bytes, is_zero);
+    struct td_segment_run *run = take_run(align_segments, bytes, heap_bytes, is_zero);
     // Another thread may take what was mapped for this one; then map again.
-    while (run == NULL && td_run_store_provide(segments + align_segments - 1))
-        run = take_run(segments, align_segments, bytes, is_zero);
+    while (run == NULL && td_run_store_provide(segments_of(bytes) + align_segments - 1))
+        run = take_run(align_segments, bytes, heap_bytes, is_zero);
     if (run == NULL)
         errno = ENOMEM;
     return run;
@@ -57,7 +71,7 @@ void *td_large_alloc(size_t size, size_t alignment, bool *is_zero) {
     size_t pages = size != 0 ? pages_of(size) : 1;
     if (pages * TD_PAGE_BYTES <= TD_MAX_SPAN_BYTES && alignment <= TD_MAX_SPAN_BYTES)
         return alloc_span(pages, alignment, is_zero);
-    struct td_segment_run *run = alloc_run(pages * TD_PAGE_BYTES, alignment, is_zero);
+    struct td_segment_run *run = alloc_run(pages * TD_PAGE_BYTES, alignment, TD_HUGE_OBJECT_HEAP_BYTES, is_zero);
     return run != NULL ? (void *)run->base : NULL;
 }
 
@@ -125,17 +139,23 @@ size_t td_large_usable_bytes(const void *pointer, const char *call) {
 // Cuts or extends the run where it lies.
 static bool resize_run_in_place(struct td_segment_run *run, size_t bytes) {
     size_t segments = segments_of(bytes);
+    size_t old_bytes = run->bytes;
     uint64_t now_ms = td_os_clock_ms();
     if (!td_run_store_enter())
         return false;
-    bool is_done = segments <= run->segments || td_run_extend(run, segments);
+    bool is_extended = segments > run->segments && td_run_extend(run, segments);
+    bool is_done = segments <= run->segments;
+    bool wants_hugepages = is_extended && td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES);
     if (is_done) {
+        run->is_huge = run->is_huge || wants_hugepages;
         td_run_trim(run, segments, TD_RUN_DIRTY, now_ms);
-        td_backend_note_unused(run->bytes);
+        td_backend_note_unused(old_bytes);
         td_backend_note_used(bytes);
         run->bytes = bytes;
     }
     td_run_store_leave();
+    if (wants_hugepages)
+        advise_hugepages(run, old_bytes, bytes);
     return is_done;
 }
 
@@ -159,7 +179,7 @@ static bool move_segment(char *from, char *to, bool is_first) {
 // only what lies on segments' borders can be moved again. Both runs are the caller's, so the system calls need no lock.
 static void *move_run(struct td_segment_run *run, size_t bytes) {
     bool is_zero;
-    struct td_segment_run *target = alloc_run(bytes, TD_SEGMENT_BYTES, &is_zero);
+    struct td_segment_run *target = alloc_run(bytes, TD_SEGMENT_BYTES, TD_HUGE_HEAP_BYTES, &is_zero);
     if (target == NULL)
         return NULL;
     char *from = (char *)run->base;

@@ -84,10 +84,9 @@ static struct td_span *take_span_locked(size_t pages, size_t align_pages, bool *
     return NULL;
 }
 
-static bool wants_hugepages(const struct td_segment_run *run) {
-    if (run->is_huge || td_run_store_hugepages() == TD_HUGEPAGES_NEVER)
-        return false;
-    return td_run_store_hugepages() == TD_HUGEPAGES_ALWAYS || td_backend_used_bytes >= TD_HUGE_HEAP_BYTES;
+bool td_page_heap_wants_hugepages(size_t heap_bytes) {
+    enum td_hugepages policy = td_run_store_hugepages();
+    return policy == TD_HUGEPAGES_ALWAYS || (policy == TD_HUGEPAGES_AUTO && td_backend_used_bytes >= heap_bytes);
 }
 
 // Adds an empty segment to the lists. Entered and left with the lock held, which it may give up in between.
@@ -99,7 +98,7 @@ static bool add_segment(void) {
         td_run_store_leave();
         return td_run_store_provide(1) && td_run_store_enter();
     }
-    if (is_clean && wants_hugepages(run)) {
+    if (is_clean && !run->is_huge && td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES)) {
         td_run_store_leave();
         td_os_advise_hugepages((void *)run->base, TD_SEGMENT_BYTES, true);
         run->is_huge = true;

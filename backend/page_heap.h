@@ -28,6 +28,10 @@ extern size_t td_backend_used_peak_bytes;
 void td_backend_note_used(size_t bytes);
 void td_backend_note_unused(size_t bytes);
 
+// Whether fresh memory is to be given to the kernel as a place for hugepages once `heap_bytes` are in use. The lock is
+// held.
+bool td_page_heap_wants_hugepages(size_t heap_bytes);
+
 // ---- for the purge and the statistics; the lock is held
 
 // Calls `visit` for every segment. The function may not take or return spans.

@@ -194,9 +194,10 @@ bool td_run_extend(struct td_segment_run *run, size_t segments) {
     unlink_free(after);
     if (after->segments > missing)
         link_free(split(after, missing));
-    spare_run_put(after);
     td_page_map_set_run(end_of(run), missing, run);
     run->segments = segments;
+    run->is_huge = run->is_huge || after->is_huge;
+    spare_run_put(after);
     return true;
 }
 

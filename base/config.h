@@ -87,8 +87,12 @@
 #define TD_TICK_MS 100
 #define TD_DECAY_MS_DEFAULT 4000
 
-// Spans and segments in use from which on a heap counts as large and is given hugepages.
-#define TD_HUGE_HEAP_BYTES ((size_t)64 << 20)
+// Bytes in use from which on a heap counts as large and is given hugepages: the last of them may stay half empty, and so
+// is the price of a few page faults saved in a small heap.
+#define TD_HUGE_HEAP_BYTES ((size_t)12 << 20)
+// The same for new objects of more than a segment, which programs do not always fill; for what such an object grows by,
+// it is the former.
+#define TD_HUGE_OBJECT_HEAP_BYTES ((size_t)64 << 20)
 
 _Static_assert(TD_SEGMENT_PAGES == 256, "a page's index within its segment is a byte");
 _Static_assert(TD_MAX_SPAN_BYTES % TD_PAGE_BYTES == 0, "spans are whole pages");

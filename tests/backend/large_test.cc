@@ -210,6 +210,68 @@ TEST_F(large, pages_that_cannot_be_moved_are_copied) {
     deallocate(fence);
 }
 
+class large_hugepages : public large {
+  protected:
+    void SetUp() override {
+        while (td_run_store_unmap_one()) {
+            // A place for hugepages stays one: begin with fresh memory.
+        }
+    }
+
+    void TearDown() override {
+        for (char *memory : heap_) {
+            deallocate(memory);
+        }
+        large::TearDown();
+    }
+
+    void make_heap_large(size_t bytes) {
+        while (td_backend_used_bytes < bytes) {
+            heap_.push_back(allocate(TD_MAX_SPAN_BYTES));
+        }
+    }
+
+    static bool wants_hugepages(const char *memory, size_t offset) {
+        return fake_os::wants_hugepages(reinterpret_cast<uintptr_t>(memory) + offset);
+    }
+
+  private:
+    std::vector<char *> heap_;
+};
+
+TEST_F(large_hugepages, are_for_large_heaps) {
+    char *early = allocate(4 * mib);
+    EXPECT_FALSE(wants_hugepages(early, 0));
+    make_heap_large(TD_HUGE_OBJECT_HEAP_BYTES);
+    char *late = allocate(4 * mib);
+    EXPECT_TRUE(wants_hugepages(late, 0));
+    EXPECT_TRUE(wants_hugepages(late, 4 * mib - 1));
+    deallocate(early);
+    deallocate(late);
+}
+
+TEST_F(large_hugepages, are_not_for_what_an_object_does_not_fill) {
+    make_heap_large(TD_HUGE_OBJECT_HEAP_BYTES);
+    char *memory = allocate(4 * mib + 1);
+    EXPECT_TRUE(wants_hugepages(memory, 4 * mib - 1));
+    EXPECT_FALSE(wants_hugepages(memory, 4 * mib));
+    char *grown = static_cast<char *>(td_large_resize(memory, 8 * mib - 1));
+    ASSERT_NE(grown, nullptr);
+    EXPECT_TRUE(wants_hugepages(grown, 4 * mib));
+    EXPECT_TRUE(wants_hugepages(grown, 8 * mib - 1)) << "whole pages";
+    deallocate(grown);
+}
+
+TEST_F(large_hugepages, are_for_what_an_object_grows_by) {
+    char *memory = allocate(4 * mib);
+    make_heap_large(TD_HUGE_HEAP_BYTES);
+    char *grown = static_cast<char *>(td_large_resize(memory, 8 * mib));
+    ASSERT_NE(grown, nullptr);
+    EXPECT_TRUE(wants_hugepages(grown, 4 * mib));
+    EXPECT_TRUE(wants_hugepages(grown, 8 * mib - 1));
+    deallocate(grown);
+}
+
 TEST_F(large, refuses_what_cannot_be_and_says_enomem) {
     bool is_zero;
     for (size_t size : {size_t{PTRDIFF_MAX} + 1, SIZE_MAX, size_t{PTRDIFF_MAX}, size_t{1} << 50}) {

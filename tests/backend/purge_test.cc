@@ -111,6 +111,7 @@ TEST_F(purge, gives_everything_back_two_windows_after_the_peak) {
 }
 
 TEST_F(purge, what_is_in_use_keeps_its_contents) {
+    td_run_store_set_hugepages(TD_HUGEPAGES_NEVER);  // those stay whole
     hold(256 << 10, 40);
     hold(4 * mib, 4);
     std::vector<void *> freed;

@@ -155,13 +155,15 @@ class run_store : public testing::Test {
             length = each.base == end ? each.segments : length;
         }
         fits = fits && length >= missing;
+        bool is_huge = run->is_huge || (fits && after->second.is_huge);
         ASSERT_TRUE(td_run_store_enter());
         bool is_extended = td_run_extend(run, segments);
         td_run_store_leave();
         ASSERT_EQ(is_extended, fits);
         ASSERT_EQ(run->segments, fits ? segments : before);
         if (fits) {
-            set(end, missing, {TD_RUN_HELD, run->is_huge});
+            ASSERT_EQ(run->is_huge, is_huge);
+            set(run->base, segments, {TD_RUN_HELD, is_huge});
         }
     }
 

@@ -69,9 +69,15 @@
 // The same for all threads' slabs together, for each CPU, but that a few threads may have as much as CPUs, and each
 // thread the least. A new one gets its share, if that is no more than the first, and claims more as it needs it.
 #define TD_THREADS_BUDGET_BYTES ((size_t)4 << 20)
-#define TD_FEW_THREADS 8
+#define TD_FEW_THREADS (TD_TINY ? 0 : 8)
 #define TD_SLAB_BUDGET_FIRST_BYTES ((size_t)16 << 10)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)4 << 10)
+// Calls that a thread beyond the few makes with locked slabs before it gets one of its own: by then they have cost it
+// about as much more as the first refills of a slab of its own would have.
+#define TD_YOUNG_CALLS (TD_TINY ? 64 : 4096)
+
+// Slabs of threads that exited which keep their objects for the next threads, for each CPU.
+#define TD_WARM_SLABS (TD_TINY ? 1 : 8)
 
 // Slabs that the per-CPU front end can index: as many as the CPUs that a kernel for x86-64 or aarch64 can be configured
 // for today. With more, the locked slabs are used.
@@ -86,6 +92,8 @@
 // How often the maintenance runs, and how long memory stays with a process that has stopped using it.
 #define TD_TICK_MS 100
 #define TD_DECAY_MS_DEFAULT 4000
+// Ticks that a slab lies unused before another thread empties it.
+#define TD_IDLE_TICKS 10
 
 // Bytes in use from which on a heap counts as large and is given hugepages: the last of them may stay half empty, and so
 // is the price of a few page faults saved in a small heap.

@@ -360,11 +360,22 @@ size_t td_slab_cached_bytes(const struct td_slab *slab) {
     return bytes;
 }
 
-uint64_t td_slab_activity(const struct td_slab *slab) {
+// A number that changes, almost certainly, when the slab is used: but for a push and a pop on one stack.
+static uint64_t activity(const struct td_slab *slab) {
     uint64_t mix = td_load_relaxed(&slab->refills) + td_load_relaxed(&slab->flushes);
     for (size_t i = 1; i < TD_CLASS_COUNT; i++)
         mix = (mix ^ td_load_relaxed(&slab->bins[i].word)) * 0x9e3779b97f4a7c15u;
     return mix;
+}
+
+bool td_slab_becomes_idle(struct td_slab *slab) {
+    uint64_t now = activity(slab);
+    slab->idle_ticks = now == slab->activity_seen ? slab->idle_ticks + 1 : 0;
+    slab->activity_seen = now;
+    if (slab->idle_ticks < TD_IDLE_TICKS)
+        return false;
+    slab->idle_ticks = 0;
+    return true;
 }
 
 static size_t plain_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {

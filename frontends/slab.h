@@ -74,12 +74,12 @@ struct td_slab {
     int64_t capacity_bytes;                  // atomic, any thread; the sum over all bins of what they may hold in frees
     uint64_t refills;                        // statistic
     uint64_t flushes;                        // statistic
-    uint64_t activity_seen;                  // guarded by the maintenance lock: what `td_slab_activity` was
+    uint64_t activity_seen;                  // guarded by the maintenance lock: what `activity` was
     uint32_t idle_ticks;                     // guarded by the maintenance lock: for how many ticks it stayed so
     uint32_t swaps;                          // a hint; how often stacks changed roles without the policy
     struct td_slab *next;                    // the front end's lists
     struct td_slab *prev;
-    struct td_lock lock;              // the front end's, where it shares slabs without restartable sequences
+    struct td_lock lock;              // of a locked slab
     uint8_t history[TD_CLASS_COUNT];  // statistic, a hint: how the bin's slow paths were walked
 };
 
@@ -188,8 +188,9 @@ bool td_slab_was_freed_last(const struct td_slab *slab, size_t class_index, cons
 // Bytes in the slab's objects. Statistic.
 size_t td_slab_cached_bytes(const struct td_slab *slab);
 
-// A number that changes, almost certainly, when the slab is used: but for a push and a pop on one stack.
-uint64_t td_slab_activity(const struct td_slab *slab);
+// Whether the slab has not been used for TD_IDLE_TICKS, as far as can be seen from outside. To be asked once at each
+// tick, with the maintenance lock held.
+bool td_slab_becomes_idle(struct td_slab *slab);
 
 // The steps on a slab that nobody else uses at the same time.
 extern const struct td_slab_ops td_slab_plain_ops;

@@ -2,29 +2,20 @@
 // sequences. Its caches cost as much with 1,000 threads as with one for each CPU.
 //
 // The index of a slab is `mm_cid`, which the kernel keeps as low as the number of threads that run at once, or the
-// CPU's number where the kernel has no mm_cid. A thread without a registered rseq area uses the locked slabs: one for
-// each CPU too, behind a lock.
-#define _GNU_SOURCE
-#include <sched.h>
-
+// CPU's number where the kernel has no mm_cid. A thread without a registered rseq area uses the locked slabs.
 #include "base/fatal.h"
 #include "base/lock.h"
 #include "frontends/frontend.h"
+#include "frontends/locked_slab.h"
 #include "frontends/percpu/area.h"
 #include "frontends/percpu/rseq.h"
 #include "frontends/slab.h"
 #include "middle/middle.h"
 
-#define LOCKED_SLABS 64
-
-// Ticks that a slab lies unused before another thread empties it.
-#define IDLE_TICKS 10
-
 static struct td_lock maintenance_lock;
 static struct td_lock registry_lock;
 // What is published in `td_percpu.slabs`, except while it is being emptied. Written under registry_lock, never cleared.
 static struct td_slab *all_slabs[TD_MAX_CPUS];
-static struct td_slab *locked_slabs[LOCKED_SLABS];  // atomic, any thread; written under registry_lock, never cleared
 static struct td_slab *spare_slab;                  // guarded by registry_lock; made for nothing by a thread that lost
 static uint32_t slab_end;                           // atomic, any thread; above all indexes in use
 static uint64_t fence_count;                        // statistic
@@ -53,29 +44,6 @@ static bool rseq_replace_bin(struct td_slab *slab, size_t class_index, uint64_t 
 }
 
 static const struct td_slab_ops rseq_ops = {rseq_pop_batch, rseq_push_batch, rseq_replace_bin};
-
-static size_t locked_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
-    td_lock_acquire(&slab->lock, TD_RANK_SLAB);
-    count = td_slab_plain_ops.pop_batch(slab, class_index, objects, count);
-    td_lock_release(&slab->lock, TD_RANK_SLAB);
-    return count;
-}
-
-static size_t locked_push_batch(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
-    td_lock_acquire(&slab->lock, TD_RANK_SLAB);
-    count = td_slab_plain_ops.push_batch(slab, class_index, objects, count);
-    td_lock_release(&slab->lock, TD_RANK_SLAB);
-    return count;
-}
-
-static bool locked_replace_bin(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired) {
-    td_lock_acquire(&slab->lock, TD_RANK_SLAB);
-    bool is_replaced = td_slab_plain_ops.replace_bin(slab, class_index, expected, desired);
-    td_lock_release(&slab->lock, TD_RANK_SLAB);
-    return is_replaced;
-}
-
-static const struct td_slab_ops locked_ops = {locked_pop_batch, locked_push_batch, locked_replace_bin};
 
 // What a thread works with in a slow path; a NULL slab means past the caches.
 struct attachment {
@@ -108,17 +76,6 @@ static struct td_slab *install_slab(uint32_t index, struct td_slab *slab) {
     return slab;
 }
 
-static struct td_slab *install_locked_slab(size_t index, struct td_slab *slab) {
-    registry_acquire();
-    if (locked_slabs[index] == NULL)
-        td_store_release(&locked_slabs[index], slab);  // pairs with the load in `attach_locked`
-    else
-        spare_slab = slab;
-    slab = locked_slabs[index];
-    registry_release();
-    return slab;
-}
-
 static struct attachment attach_rseq(uint32_t index) {
     struct td_slab *slab = td_load_acquire(&td_percpu.slabs[index]);
     if (td_likely(slab != NULL))
@@ -130,15 +87,7 @@ static struct attachment attach_rseq(uint32_t index) {
 }
 
 static struct attachment attach_locked(void) {
-    int cpu = sched_getcpu();
-    size_t index = cpu < 0 ? 0 : (size_t)cpu % LOCKED_SLABS;
-    struct td_slab *slab = td_load_acquire(&locked_slabs[index]);
-    if (slab == NULL) {
-        slab = new_slab();
-        if (slab != NULL)
-            slab = install_locked_slab(index, slab);
-    }
-    return (struct attachment){&locked_ops, slab};
+    return (struct attachment){&td_locked_slab_ops, td_locked_slab_of_cpu()};
 }
 
 static struct attachment attach(void) {
@@ -147,18 +96,17 @@ static struct attachment attach(void) {
         td_area_attach();
     }
     if (td_unlikely(td_load_relaxed(&is_checked)))
-        return (struct attachment){&locked_ops, NULL};
+        return (struct attachment){&td_locked_slab_ops, NULL};
     uint32_t index = td_area_index();
     return td_likely(index < TD_MAX_CPUS) ? attach_rseq(index) : attach_locked();
 }
 
-// Fills a bin that a sequence found empty, or a locked slab's.
+// An object from a bin that a sequence found empty, or from a locked slab.
 static void *alloc_from(struct attachment with, size_t class_index) {
     if (with.slab == NULL)
         return td_slab_alloc_uncached(class_index, td_load_relaxed(&is_checked));
-    void *object;
-    if (with.ops == &locked_ops && with.ops->pop_batch(with.slab, class_index, &object, 1) != 0)
-        return object;
+    if (with.ops == &td_locked_slab_ops)
+        return td_locked_slab_alloc(with.slab, class_index);
     return td_slab_refill(with.ops, with.slab, class_index);
 }
 
@@ -211,10 +159,10 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
     return alloc_from_middle(size, class_index, on_failure);
 }
 
-void td_frontend_free_slow(void *pointer, size_t class_index) {
-    struct attachment with = attach();
-    if (with.slab == NULL) {
-        td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
+// To a bin that a sequence found full, or to a locked slab.
+static void free_to(struct attachment with, size_t class_index, void *pointer) {
+    if (with.ops == &td_locked_slab_ops) {
+        td_locked_slab_free(with.slab, class_index, pointer);
         return;
     }
     if (td_unlikely(td_slab_was_freed_last(with.slab, class_index, pointer))) {
@@ -223,11 +171,19 @@ void td_frontend_free_slow(void *pointer, size_t class_index) {
         if (td_slab_was_freed_last(with.slab, class_index, pointer))
             td_fatal_double_free(pointer, td_class_bytes(class_index));
     }
-    if (with.ops->push_batch(with.slab, class_index, &pointer, 1) != 0)
+    if (with.ops->push_batch(with.slab, class_index, &pointer, 1) == 0)
+        td_slab_overflow(with.ops, with.slab, class_index, pointer);
+}
+
+void td_frontend_free_slow(void *pointer, size_t class_index) {
+    struct attachment with = attach();
+    if (with.slab == NULL) {
+        td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
         return;
+    }
     bool was_in_slow_path = is_in_slow_path;
     is_in_slow_path = true;
-    td_slab_overflow(with.ops, with.slab, class_index, pointer);
+    free_to(with, class_index, pointer);
     is_in_slow_path = was_in_slow_path;
 }
 
@@ -253,42 +209,29 @@ static void drain_slab(uint32_t index) {
     td_store_release(&td_percpu.slabs[index], slab);
 }
 
-static void drain_locked_slabs(void) {
-    for (size_t i = 0; i < LOCKED_SLABS; i++) {
-        struct td_slab *slab = td_load_acquire(&locked_slabs[i]);
-        if (slab != NULL)
-            td_slab_flush(&locked_ops, slab);
-    }
-}
-
 void td_frontend_drain(void) {
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
     for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++)
         drain_slab(i);
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
-    drain_locked_slabs();
+    td_locked_slabs_drain();
     td_middle_drain();
 }
 
-static void drain_if_idle(uint32_t index) {
-    struct td_slab *slab = td_load_relaxed(&td_percpu.slabs[index]);
-    if (slab == NULL)
-        return;
-    uint64_t activity = td_slab_activity(slab);
-    slab->idle_ticks = activity == slab->activity_seen ? slab->idle_ticks + 1 : 0;
-    slab->activity_seen = activity;
-    if (slab->idle_ticks >= IDLE_TICKS) {
-        drain_slab(index);
-        slab->idle_ticks = 0;
+static void drain_idle_slabs(void) {
+    for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++) {
+        struct td_slab *slab = td_load_relaxed(&td_percpu.slabs[i]);
+        if (slab != NULL && td_slab_becomes_idle(slab))
+            drain_slab(i);
     }
+    td_locked_slabs_drain_idle();
 }
 
 void td_frontend_maintain(void) {
     uint64_t now_ms;
     if (!td_middle_tick_is_due(&now_ms) || !td_lock_try_acquire(&maintenance_lock, TD_RANK_MAINTENANCE))
         return;
-    for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++)
-        drain_if_idle(i);
+    drain_idle_slabs();
     td_middle_maintain(now_ms);
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
 }
@@ -317,17 +260,13 @@ void td_frontend_get_stats(struct td_frontend_stats *stats) {
     for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++)
         if (td_load_acquire(&all_slabs[i]) != NULL)
             td_slab_add_stats(all_slabs[i], stats);
-    for (size_t i = 0; i < LOCKED_SLABS; i++)
-        if (td_load_acquire(&locked_slabs[i]) != NULL)
-            td_slab_add_stats(locked_slabs[i], stats);
+    td_locked_slabs_add_stats(stats);
 }
 
 void td_frontend_fork_prepare(void) {
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
     registry_acquire();
-    for (size_t i = 0; i < LOCKED_SLABS; i++)
-        if (locked_slabs[i] != NULL)
-            td_lock_acquire(&locked_slabs[i]->lock, TD_RANK_SLAB);
+    td_locked_slabs_fork_prepare();
     td_middle_fork_prepare();
     td_lock_begin_fork();
 }
@@ -335,9 +274,7 @@ void td_frontend_fork_prepare(void) {
 void td_frontend_fork_parent(void) {
     td_lock_end_fork();
     td_middle_fork_done();
-    for (size_t i = 0; i < LOCKED_SLABS; i++)
-        if (locked_slabs[i] != NULL)
-            td_lock_release(&locked_slabs[i]->lock, TD_RANK_SLAB);
+    td_locked_slabs_fork_done();
     registry_release();
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
 }

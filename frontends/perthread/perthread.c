@@ -1,6 +1,9 @@
 // The per-thread front end: each thread has a slab of its own, found through a thread-local pointer, and changes it
-// with plain stores. A thread gets its slab when it first allocates or frees, and a thread that exits gives it back,
-// empty, for others to use.
+// with plain stores. A thread that exits leaves it, with its objects, for the next one.
+//
+// While threads are few, or there are slabs that others have left, each gets its slab when it first allocates or frees.
+// Beyond, a slab has to be worth its first refills: a thread uses the locked slabs until it has made some calls, as does
+// one that is exiting.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -8,7 +11,10 @@
 #include "base/fatal.h"
 #include "base/lock.h"
 #include "frontends/frontend.h"
+#include "frontends/locked_slab.h"
+#include "frontends/perthread/budget.h"
 #include "frontends/perthread/fast_path.h"
+#include "frontends/perthread/registry.h"
 #include "frontends/slab.h"
 #include "middle/middle.h"
 
@@ -16,94 +22,23 @@
 static struct td_slab no_slab;
 
 __thread struct td_slab *td_thread_slab = &no_slab;
-static __thread bool is_exiting;  // owner only; its slab is given back, it gets no other
+static __thread unsigned young_calls;  // owner only; 0: the thread has not called yet
+static __thread bool is_exiting;       // owner only; its slab is given back, it gets no other
 
 static struct td_lock maintenance_lock;
-static struct td_lock registry_lock;
-static struct td_slab *used_slabs;   // guarded by registry_lock
-static struct td_slab *spare_slabs;  // guarded by registry_lock; linked by `next`
-static size_t used_count;            // atomic, written under registry_lock; length of `used_slabs`
-static size_t claimed_bytes;         // atomic, any thread; the sum of the budgets of `used_slabs`
-static uint64_t retired_refills;     // guarded by registry_lock; of slabs that were given back
-static uint64_t retired_flushes;     // guarded by registry_lock
-static bool is_initialised;          // atomic, written under registry_lock
-static bool is_checked;              // atomic, any thread
-static pthread_key_t exit_key;       // immutable after init
-static size_t total_budget_bytes;    // immutable after init; of all threads together
-static size_t few_threads;           // immutable after init
+static struct td_lock init_lock;
+static bool is_initialised;     // atomic, written under init_lock
+static bool is_checked;         // atomic, any thread
+static pthread_key_t exit_key;  // immutable after init
 
-static void registry_acquire(void) {
-    td_lock_acquire(&registry_lock, TD_RANK_REGISTRY);
-}
-
-static void registry_release(void) {
-    td_lock_release(&registry_lock, TD_RANK_REGISTRY);
-}
-
-static void link_slab(struct td_slab *slab) {
-    slab->prev = NULL;
-    slab->next = used_slabs;
-    if (used_slabs != NULL)
-        used_slabs->prev = slab;
-    used_slabs = slab;
-    td_store_relaxed(&used_count, used_count + 1);
-}
-
-// Doubles the budget of a slab that uses half of it, or whose bin of the class could not have its first slots: as long
-// as all threads together claim no more than there is, or this one no more than its share of that.
-static void claim_budget(struct td_slab *slab, size_t class_index) {
-    size_t budget = slab->budget_bytes;
-    bool is_used = (size_t)td_load_relaxed(&slab->capacity_bytes) >= budget / 2;
-    if ((!is_used && td_slab_first_bytes(class_index) <= budget) || budget >= TD_SLAB_BUDGET_BYTES)
-        return;
-    size_t threads = td_load_relaxed(&used_count);
-    // With some more threads than a few the share falls fast, but not at once.
-    bool is_within_share = budget * threads * threads <= TD_SLAB_BUDGET_BYTES * few_threads * few_threads ||
-                           2 * budget * threads <= total_budget_bytes;
-    // Most claims that fail do so here, without a store that all threads would wait for.
-    if (!is_within_share && td_load_relaxed(&claimed_bytes) + budget > total_budget_bytes)
-        return;
-    if (td_add_relaxed(&claimed_bytes, budget) + budget <= total_budget_bytes || is_within_share)
-        slab->budget_bytes = 2 * budget;
-    else
-        td_add_relaxed(&claimed_bytes, -budget);
-}
-
-// The budget of a slab whose thread begins.
-static void claim_first_budget(struct td_slab *slab) {
-    size_t share = total_budget_bytes / td_load_relaxed(&used_count);
-    slab->budget_bytes = share > TD_SLAB_BUDGET_FIRST_BYTES ? TD_SLAB_BUDGET_FIRST_BYTES
-                         : share < TD_SLAB_BUDGET_MIN_BYTES ? TD_SLAB_BUDGET_MIN_BYTES
-                                                            : share;
-    td_add_relaxed(&claimed_bytes, slab->budget_bytes);
-}
-
-// Moves an empty slab to the spare ones.
-static void retire_slab(struct td_slab *slab) {
-    td_add_relaxed(&claimed_bytes, -slab->budget_bytes);
-    registry_acquire();
-    if (slab->prev != NULL)
-        slab->prev->next = slab->next;
-    else
-        used_slabs = slab->next;
-    if (slab->next != NULL)
-        slab->next->prev = slab->prev;
-    td_store_relaxed(&used_count, used_count - 1);
-    retired_refills += slab->refills;
-    retired_flushes += slab->flushes;
-    slab->refills = 0;
-    slab->flushes = 0;
-    slab->next = spare_slabs;
-    spare_slabs = slab;
-    registry_release();
-}
-
-static void thread_exits(void *slab_of_thread) {
-    struct td_slab *slab = slab_of_thread;
-    is_exiting = true;
+static void thread_exits(void *unused) {
+    (void)unused;
+    struct td_slab *slab = td_thread_slab;
     td_thread_slab = &no_slab;
-    td_slab_reset(slab);
-    retire_slab(slab);
+    is_exiting = true;
+    if (slab != &no_slab)
+        td_registry_leave(slab);
+    td_budget_remove_thread();
 }
 
 // How many CPUs the process may run on now.
@@ -115,61 +50,70 @@ static size_t count_cpus(void) {
 static void initialise_once(void) {
     if (td_likely(td_load_acquire(&is_initialised)))
         return;
-    registry_acquire();
+    td_lock_acquire(&init_lock, TD_RANK_REGISTRY);
     if (!is_initialised) {
         td_size_class_init();
         pthread_key_create(&exit_key, thread_exits);
         size_t cpus = count_cpus();
-        total_budget_bytes = cpus * TD_THREADS_BUDGET_BYTES;
-        few_threads = cpus * TD_FEW_THREADS;
+        td_budget_init(cpus);
+        td_registry_init(cpus);
         // Pairs with the acquire above.
         td_store_release(&is_initialised, true);
     }
-    registry_release();
+    td_lock_release(&init_lock, TD_RANK_REGISTRY);
 }
 
-static struct td_slab *take_spare(void) {
-    registry_acquire();
-    struct td_slab *slab = spare_slabs;
-    if (slab != NULL) {
-        spare_slabs = slab->next;
-        link_slab(slab);
-    }
-    registry_release();
-    return slab;
-}
-
-// The thread's slab, made if it is the thread's first call. NULL if it is to have none.
-static struct td_slab *attach(void) {
-    if (td_likely(td_thread_slab != &no_slab))
-        return td_thread_slab;
-    initialise_once();
-    if (is_exiting || td_load_relaxed(&is_checked))
+// Gives the thread a slab of its own. NULL if there is no memory for it.
+static struct td_slab *attach_own(void) {
+    struct td_slab *slab = td_registry_take();
+    if (slab == NULL)
         return NULL;
-    struct td_slab *slab = take_spare();
-    if (slab == NULL) {
-        slab = td_slab_new(0, 0);
-        if (slab == NULL)
-            return NULL;
-        registry_acquire();
-        link_slab(slab);
-        registry_release();
-    }
-    claim_first_budget(slab);
+    if (slab->budget_bytes == 0)
+        td_budget_begin(slab);
     td_thread_slab = slab;
-    pthread_setspecific(exit_key, slab);  // may allocate, and finds the slab
     return slab;
+}
+
+// What a thread works with in a slow path; a NULL slab means past the caches.
+struct attachment {
+    const struct td_slab_ops *ops;
+    struct td_slab *slab;
+};
+
+static TD_NOINLINE struct attachment attach_young(void) {
+    initialise_once();
+    if (td_load_relaxed(&is_checked))
+        return (struct attachment){&td_slab_plain_ops, NULL};
+    if (young_calls == 0) {
+        young_calls = 1;
+        td_budget_add_thread();
+        pthread_setspecific(exit_key, &no_slab);  // for `thread_exits` to be called; may allocate
+    }
+    bool is_young = young_calls < TD_YOUNG_CALLS && td_registry_is_crowded();
+    if (is_young || is_exiting) {
+        young_calls++;
+        return (struct attachment){&td_locked_slab_ops, td_locked_slab_of_cpu()};
+    }
+    return (struct attachment){&td_slab_plain_ops, attach_own()};
+}
+
+static struct attachment attach(void) {
+    struct td_slab *slab = td_thread_slab;
+    return td_likely(slab != &no_slab) ? (struct attachment){&td_slab_plain_ops, slab} : attach_young();
+}
+
+// An object from a bin of the thread's own slab that is empty, or from a locked slab.
+static void *alloc_from(struct attachment with, size_t class_index) {
+    if (with.slab == NULL)
+        return td_slab_alloc_uncached(class_index, td_load_relaxed(&is_checked));
+    if (with.ops == &td_locked_slab_ops)
+        return td_locked_slab_alloc(with.slab, class_index);
+    td_budget_claim(with.slab, class_index);
+    return td_slab_refill(with.ops, with.slab, class_index);
 }
 
 static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum td_on_failure on_failure) {
-    struct td_slab *slab = attach();
-    void *object;
-    if (slab != NULL) {
-        claim_budget(slab, class_index);
-        object = td_slab_refill(&td_slab_plain_ops, slab, class_index);
-    } else {
-        object = td_slab_alloc_uncached(class_index, td_load_relaxed(&is_checked));
-    }
+    void *object = alloc_from(attach(), class_index);
     return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
 }
 
@@ -188,14 +132,16 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
 }
 
 void td_frontend_free_slow(void *pointer, size_t class_index) {
-    struct td_slab *slab = attach();
-    if (slab != NULL) {
-        if (td_unlikely(td_slab_was_freed_last(slab, class_index, pointer)))
-            td_fatal_double_free(pointer, td_class_bytes(class_index));
-        claim_budget(slab, class_index);
-        td_slab_overflow(&td_slab_plain_ops, slab, class_index, pointer);
-    } else {
+    struct attachment with = attach();
+    if (with.slab == NULL) {
         td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
+    } else if (with.ops == &td_locked_slab_ops) {
+        td_locked_slab_free(with.slab, class_index, pointer);
+    } else {
+        if (td_unlikely(td_slab_was_freed_last(with.slab, class_index, pointer)))
+            td_fatal_double_free(pointer, td_class_bytes(class_index));
+        td_budget_claim(with.slab, class_index);
+        td_slab_overflow(with.ops, with.slab, class_index, pointer);
     }
 }
 
@@ -205,8 +151,10 @@ void td_frontend_flush(void) {
 }
 
 void td_frontend_drain(void) {
-    // Only its thread may change a slab.
+    // Only its thread may change a slab of its own.
     td_frontend_flush();
+    td_registry_drain();
+    td_locked_slabs_drain();
     td_middle_drain();
 }
 
@@ -214,18 +162,18 @@ void td_frontend_maintain(void) {
     uint64_t now_ms;
     if (!td_middle_tick_is_due(&now_ms) || !td_lock_try_acquire(&maintenance_lock, TD_RANK_MAINTENANCE))
         return;
+    td_registry_drain_idle();
+    td_locked_slabs_drain_idle();
     td_middle_maintain(now_ms);
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
 }
 
 void td_frontend_set_checked(bool is_on) {
     td_store_relaxed(&is_checked, is_on);
-    if (is_on && td_thread_slab != &no_slab) {
-        struct td_slab *slab = td_thread_slab;
+    struct td_slab *slab = td_thread_slab;
+    if (is_on && slab != &no_slab) {
         td_thread_slab = &no_slab;
-        pthread_setspecific(exit_key, NULL);
-        td_slab_reset(slab);
-        retire_slab(slab);
+        td_registry_retire(slab);
     }
 }
 
@@ -236,40 +184,35 @@ struct td_frontend_description td_frontend_describe(void) {
 
 void td_frontend_get_stats(struct td_frontend_stats *stats) {
     *stats = (struct td_frontend_stats){0};
-    registry_acquire();
-    stats->refills = retired_refills;
-    stats->flushes = retired_flushes;
-    for (const struct td_slab *slab = used_slabs; slab != NULL; slab = slab->next)
-        td_slab_add_stats(slab, stats);
-    registry_release();
+    td_registry_add_stats(stats);
+    td_locked_slabs_add_stats(stats);
 }
 
 void td_frontend_fork_prepare(void) {
+    initialise_once();  // so that nobody needs init_lock any more
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
-    registry_acquire();
+    td_registry_fork_prepare();
+    td_locked_slabs_fork_prepare();
     td_middle_fork_prepare();
     td_lock_begin_fork();
 }
 
-void td_frontend_fork_parent(void) {
+static void release_after_fork(void) {
     td_lock_end_fork();
     td_middle_fork_done();
-    registry_release();
+    td_locked_slabs_fork_done();
+}
+
+void td_frontend_fork_parent(void) {
+    release_after_fork();
+    td_registry_fork_parent();
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
 }
 
 void td_frontend_fork_child(void) {
-    td_frontend_fork_parent();
-    // The other threads are gone; each of their slabs is as its last committed store left it.
-    for (struct td_slab *slab = used_slabs, *next; slab != NULL; slab = next) {
-        next = slab->next;
-        if (slab != td_thread_slab) {
-            td_slab_reset(slab);
-            retire_slab(slab);
-        }
-    }
-
+    release_after_fork();
+    size_t claimed_bytes = td_registry_fork_child(td_thread_slab);
+    td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
     // Where a thread was about to claim or to disclaim, only its budget tells how far it got.
-    bool is_attached = td_thread_slab != &no_slab;
-    td_store_relaxed(&claimed_bytes, is_attached ? td_thread_slab->budget_bytes : 0);
+    td_budget_fork_child(young_calls != 0 && !is_exiting ? 1 : 0, claimed_bytes);
 }

@@ -1,9 +1,11 @@
 #include "tests/frontends/fake_middle.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <set>
 #include <vector>
 
@@ -22,10 +24,13 @@ struct class_state {
     std::set<void *> out;
 };
 
+// Guards what follows where several threads call.
+std::mutex mutex;
 class_state classes[TD_CLASS_COUNT];
-size_t fetch_count, return_count, maintenance_count, drain_count, failure_count;
+size_t fetch_count, return_count, drain_count, failure_count;
 size_t objects_left = SIZE_MAX;
 size_t fetches_to_fail;
+std::atomic<size_t> maintenance_count;
 
 // A slab never looks into an object, so none needs memory.
 void *make_object(size_t class_index) {
@@ -69,6 +74,7 @@ size_t fake_middle::new_failures() {
 }
 
 size_t td_middle_fetch(size_t class_index, void **objects, size_t count) {
+    std::lock_guard<std::mutex> guard(mutex);
     fetch_count++;
     EXPECT_GE(count, 1u);
     EXPECT_LE(count, size_t{TD_BATCH_MAX});
@@ -94,6 +100,7 @@ size_t td_middle_fetch(size_t class_index, void **objects, size_t count) {
 }
 
 void td_middle_return(size_t class_index, void *const *objects, size_t count) {
+    std::lock_guard<std::mutex> guard(mutex);
     return_count++;
     EXPECT_LE(count, size_t{TD_BATCH_MAX} + TD_BATCH_SLACK);
     objects_left += objects_left != SIZE_MAX ? count : 0;

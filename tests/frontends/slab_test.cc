@@ -301,14 +301,20 @@ TEST_F(slab, a_reset_leaves_bins_their_slots) {
     EXPECT_EQ(slab_->words_used, words_used) << "a bin got new slots";
 }
 
-TEST_F(slab, activity_changes_with_use) {
-    uint64_t before = td_slab_activity(slab_);
+TEST_F(slab, becomes_idle_when_it_lies_unused) {
     void *object = allocate(3);
-    uint64_t used = td_slab_activity(slab_);
-    EXPECT_NE(used, before);
-    EXPECT_EQ(td_slab_activity(slab_), used);
+    for (int round = 0; round < 2; round++) {
+        EXPECT_FALSE(td_slab_becomes_idle(slab_)) << "it was used since the last tick";
+        for (int tick = 1; tick < TD_IDLE_TICKS; tick++) {
+            EXPECT_FALSE(td_slab_becomes_idle(slab_)) << tick;
+        }
+        EXPECT_TRUE(td_slab_becomes_idle(slab_));
+        deallocate(3, object);
+        object = allocate(3);
+        deallocate(3, allocate(3));
+        deallocate(4, allocate(4));
+    }
     deallocate(3, object);
-    EXPECT_NE(td_slab_activity(slab_), used);
 }
 
 TEST_F(slab, asks_for_maintenance_now_and_then) {

@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include <pthread.h>
@@ -61,6 +62,17 @@ struct meeting {
     size_t arrived = 0;
     bool may_go = false;
     std::vector<void *> objects;  // one per thread, freed by the thread after it
+
+    void wait_for(size_t threads) {
+        std::unique_lock<std::mutex> lock(mutex);
+        condition.wait(lock, [&] { return arrived == threads; });
+    }
+
+    void let_go() {
+        std::lock_guard<std::mutex> lock(mutex);
+        may_go = true;
+        condition.notify_all();
+    }
 };
 
 struct attendant {
@@ -108,12 +120,12 @@ TEST(many_threads, all_at_once) {
         }
         threads.push_back(thread);
     }
-    {
-        std::unique_lock<std::mutex> lock(place.mutex);
-        place.condition.wait(lock, [&] { return place.arrived == threads.size(); });
-        place.may_go = true;
-        place.condition.notify_all();
-    }
+    place.wait_for(threads.size());
+    struct tandem_stats stats;
+    tandem_get_stats(&stats);
+    size_t cpus = std::thread::hardware_concurrency();
+    EXPECT_LE(stats.slabs, 18 * cpus + 8) << "slabs of threads that do next to nothing";
+    place.let_go();
     for (pthread_t thread : threads) {
         pthread_join(thread, nullptr);
     }

@@ -10,6 +10,7 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
+#include "tests/process/variant.h"
 #include "tests/process/workload.h"
 #include "gtest/gtest.h"
 
@@ -30,6 +31,12 @@ size_t slab_count() {
     struct tandem_stats stats;
     tandem_get_stats(&stats);
     return stats.slabs;
+}
+
+uint64_t refill_count() {
+    struct tandem_stats stats;
+    tandem_get_stats(&stats);
+    return stats.refills;
 }
 
 using object_list = std::vector<std::pair<void *, size_t>>;
@@ -104,6 +111,23 @@ TEST(thread_exit, caches_of_dead_threads_are_used_again) {
     }
     EXPECT_LE(slab_count(), slabs_before + 4);
     EXPECT_LE(bytes_mapped(), mapped_before + (size_t{8} << 20));
+}
+
+TEST(thread_exit, a_thread_finds_what_the_one_before_it_left) {
+    if (variant::is_tiny) {
+        GTEST_SKIP() << "bins of two objects are refilled all the time";
+    }
+    constexpr size_t threads = 200;
+    auto live = [] { std::thread([] { EXPECT_TRUE(check_and_free(make_objects(100, 1))); }).join(); };
+    for (size_t i = 0; i < threads; i++) {
+        live();
+    }
+    uint64_t before = refill_count();
+    for (size_t i = 0; i < threads; i++) {
+        live();
+    }
+    // Each allocates objects of some forty classes.
+    EXPECT_LE(refill_count() - before, 4 * threads);
 }
 
 TEST(thread_exit, in_any_order) {

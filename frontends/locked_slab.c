@@ -1,0 +1,130 @@
+#define _GNU_SOURCE
+#include "frontends/locked_slab.h"
+
+#include <sched.h>
+
+#include "base/fatal.h"
+
+#define LOCKED_SLABS 64
+
+static struct td_lock install_lock;
+static struct td_slab *locked_slabs[LOCKED_SLABS];  // atomic, any thread; written under install_lock, never cleared
+static struct td_slab *spare_slab;                  // guarded by install_lock; made for nothing by a thread that lost
+
+static void slab_acquire(struct td_slab *slab) {
+    td_lock_acquire(&slab->lock, TD_RANK_SLAB);
+}
+
+static void slab_release(struct td_slab *slab) {
+    td_lock_release(&slab->lock, TD_RANK_SLAB);
+}
+
+static size_t locked_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
+    slab_acquire(slab);
+    count = td_slab_plain_ops.pop_batch(slab, class_index, objects, count);
+    slab_release(slab);
+    return count;
+}
+
+static size_t locked_push_batch(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
+    slab_acquire(slab);
+    count = td_slab_plain_ops.push_batch(slab, class_index, objects, count);
+    slab_release(slab);
+    return count;
+}
+
+static bool locked_replace_bin(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired) {
+    slab_acquire(slab);
+    bool is_replaced = td_slab_plain_ops.replace_bin(slab, class_index, expected, desired);
+    slab_release(slab);
+    return is_replaced;
+}
+
+const struct td_slab_ops td_locked_slab_ops = {locked_pop_batch, locked_push_batch, locked_replace_bin};
+
+static struct td_slab *take_spare(void) {
+    td_lock_acquire(&install_lock, TD_RANK_REGISTRY);
+    struct td_slab *slab = spare_slab;
+    spare_slab = NULL;
+    td_lock_release(&install_lock, TD_RANK_REGISTRY);
+    return slab;
+}
+
+static struct td_slab *install(size_t index) {
+    struct td_slab *slab = take_spare();
+    if (slab == NULL)
+        slab = td_slab_new(TD_SLAB_BUDGET_BYTES, 0);
+    if (slab == NULL)
+        return NULL;
+    td_lock_acquire(&install_lock, TD_RANK_REGISTRY);
+    if (locked_slabs[index] == NULL)
+        td_store_release(&locked_slabs[index], slab);  // pairs with the load in `td_locked_slab_of_cpu`
+    else
+        spare_slab = slab;
+    slab = locked_slabs[index];
+    td_lock_release(&install_lock, TD_RANK_REGISTRY);
+    return slab;
+}
+
+struct td_slab *td_locked_slab_of_cpu(void) {
+    int cpu = sched_getcpu();
+    size_t index = cpu < 0 ? 0 : (size_t)cpu % LOCKED_SLABS;
+    struct td_slab *slab = td_load_acquire(&locked_slabs[index]);
+    return td_likely(slab != NULL) ? slab : install(index);
+}
+
+void *td_locked_slab_alloc(struct td_slab *slab, size_t class_index) {
+    slab_acquire(slab);
+    void *object = td_slab_plain_pop(slab, class_index, td_class_has_two_stacks(class_index));
+    slab_release(slab);
+    return td_likely(object != NULL) ? object : td_slab_refill(&td_locked_slab_ops, slab, class_index);
+}
+
+void td_locked_slab_free(struct td_slab *slab, size_t class_index, void *pointer) {
+    slab_acquire(slab);
+    bool is_pushed = td_slab_plain_push(slab, class_index, pointer);
+    bool is_double = !is_pushed && td_slab_was_freed_last(slab, class_index, pointer);
+    slab_release(slab);
+    if (td_unlikely(is_double))
+        td_fatal_double_free(pointer, td_class_bytes(class_index));
+    if (td_unlikely(!is_pushed))
+        td_slab_overflow(&td_locked_slab_ops, slab, class_index, pointer);
+}
+
+void td_locked_slabs_drain(void) {
+    for (size_t i = 0; i < LOCKED_SLABS; i++) {
+        struct td_slab *slab = td_load_acquire(&locked_slabs[i]);
+        if (slab != NULL)
+            td_slab_flush(&td_locked_slab_ops, slab);
+    }
+}
+
+void td_locked_slabs_drain_idle(void) {
+    for (size_t i = 0; i < LOCKED_SLABS; i++) {
+        struct td_slab *slab = td_load_acquire(&locked_slabs[i]);
+        if (slab != NULL && td_slab_becomes_idle(slab))
+            td_slab_flush(&td_locked_slab_ops, slab);
+    }
+}
+
+void td_locked_slabs_add_stats(struct td_frontend_stats *stats) {
+    for (size_t i = 0; i < LOCKED_SLABS; i++) {
+        const struct td_slab *slab = td_load_acquire(&locked_slabs[i]);
+        if (slab != NULL)
+            td_slab_add_stats(slab, stats);
+    }
+}
+
+void td_locked_slabs_fork_prepare(void) {
+    td_lock_acquire(&install_lock, TD_RANK_REGISTRY);
+    for (size_t i = 0; i < LOCKED_SLABS; i++)
+        if (locked_slabs[i] != NULL)
+            slab_acquire(locked_slabs[i]);
+}
+
+void td_locked_slabs_fork_done(void) {
+    for (size_t i = 0; i < LOCKED_SLABS; i++)
+        if (locked_slabs[i] != NULL)
+            slab_release(locked_slabs[i]);
+    td_lock_release(&install_lock, TD_RANK_REGISTRY);
+}

@@ -1,0 +1,63 @@
+#include "frontends/perthread/budget.h"
+
+static size_t thread_count;        // atomic, any thread
+static size_t claimed_bytes;       // atomic, any thread; the sum of all slabs' budgets
+static size_t total_budget_bytes;  // immutable after init
+static size_t few_threads;         // immutable after init
+
+void td_budget_init(size_t cpus) {
+    total_budget_bytes = cpus * TD_THREADS_BUDGET_BYTES;
+    few_threads = cpus * TD_FEW_THREADS;
+}
+
+void td_budget_add_thread(void) {
+    td_add_relaxed(&thread_count, 1);
+}
+
+void td_budget_remove_thread(void) {
+    td_sub_relaxed(&thread_count, 1);
+}
+
+bool td_budget_are_few(size_t threads) {
+    return threads <= few_threads;
+}
+
+size_t td_budget_total_bytes(void) {
+    return total_budget_bytes;
+}
+
+void td_budget_begin(struct td_slab *slab) {
+    size_t share = total_budget_bytes / td_load_relaxed(&thread_count);
+    slab->budget_bytes = share > TD_SLAB_BUDGET_FIRST_BYTES ? TD_SLAB_BUDGET_FIRST_BYTES
+                         : share < TD_SLAB_BUDGET_MIN_BYTES ? TD_SLAB_BUDGET_MIN_BYTES
+                                                            : share;
+    td_add_relaxed(&claimed_bytes, slab->budget_bytes);
+}
+
+void td_budget_claim(struct td_slab *slab, size_t class_index) {
+    size_t budget = slab->budget_bytes;
+    bool is_used = (size_t)td_load_relaxed(&slab->capacity_bytes) >= budget / 2;
+    if ((!is_used && td_slab_first_bytes(class_index) <= budget) || budget >= TD_SLAB_BUDGET_BYTES)
+        return;
+    size_t threads = td_load_relaxed(&thread_count);
+    // With some more threads than a few the share falls fast, but not at once.
+    bool is_within_share = budget * threads * threads <= TD_SLAB_BUDGET_BYTES * few_threads * few_threads ||
+                           2 * budget * threads <= total_budget_bytes;
+    // Most claims that fail do so here, without a store that all threads would wait for.
+    if (!is_within_share && td_load_relaxed(&claimed_bytes) + budget > total_budget_bytes)
+        return;
+    if (td_add_relaxed(&claimed_bytes, budget) + budget <= total_budget_bytes || is_within_share)
+        slab->budget_bytes = 2 * budget;
+    else
+        td_add_relaxed(&claimed_bytes, -budget);
+}
+
+void td_budget_end(struct td_slab *slab) {
+    td_add_relaxed(&claimed_bytes, -slab->budget_bytes);
+    slab->budget_bytes = 0;
+}
+
+void td_budget_fork_child(size_t threads, size_t bytes) {
+    td_store_relaxed(&thread_count, threads);
+    td_store_relaxed(&claimed_bytes, bytes);
+}

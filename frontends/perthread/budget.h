@@ -1,0 +1,35 @@
+// What the threads' caches may hold: each slab a budget, and all of them together no more than there is for the process,
+// but that few threads may have as much as CPUs have, and each thread the least.
+#ifndef FRONTENDS_PERTHREAD_BUDGET_H_
+#define FRONTENDS_PERTHREAD_BUDGET_H_
+
+#include "frontends/slab.h"
+
+#pragma GCC visibility push(hidden)
+
+// To be called once, before anything else here.
+void td_budget_init(size_t cpus);
+
+// Threads that have called and are not exiting.
+void td_budget_add_thread(void);
+void td_budget_remove_thread(void);
+
+// Whether so many threads are few.
+bool td_budget_are_few(size_t threads);
+// For all slabs together.
+size_t td_budget_total_bytes(void);
+
+// Gives a slab that has no budget the one that a thread begins with.
+void td_budget_begin(struct td_slab *slab);
+// Doubles the budget of a slab that uses half of it, or whose bin of the class could not have its first slots, as far
+// as all that there is, or this slab's share of it, allows.
+void td_budget_claim(struct td_slab *slab, size_t class_index);
+// Takes the slab's budget away.
+void td_budget_end(struct td_slab *slab);
+
+// In the child of a fork: one thread, which has called or not, and slabs with `claimed_bytes` of budgets are left.
+void td_budget_fork_child(size_t threads, size_t claimed_bytes);
+
+#pragma GCC visibility pop
+
+#endif  // FRONTENDS_PERTHREAD_BUDGET_H_

@@ -1,0 +1,39 @@
+// The slabs of the per-thread front end: those that threads have; warm ones, which threads that exited have left with
+// their objects for the next threads; and spare ones, which are empty.
+#ifndef FRONTENDS_PERTHREAD_REGISTRY_H_
+#define FRONTENDS_PERTHREAD_REGISTRY_H_
+
+#include "frontends/slab.h"
+
+#pragma GCC visibility push(hidden)
+
+// To be called once, before anything else here.
+void td_registry_init(size_t cpus);
+
+// A slab for the calling thread alone: a warm one if there is one, else one without objects and budget. NULL if there is
+// no memory.
+struct td_slab *td_registry_take(void);
+// Takes a thread's slab back, empty.
+void td_registry_retire(struct td_slab *slab);
+// Takes the slab of a thread that exits back: with its objects unless there is enough that is warm.
+void td_registry_leave(struct td_slab *slab);
+
+// Whether a thread that needs a slab would be one more than a few that have one.
+bool td_registry_is_crowded(void);
+
+// Empties warm slabs: all of them, or those that lay so for TD_IDLE_TICKS. The latter is to be called once at each tick,
+// with the maintenance lock held.
+void td_registry_drain(void);
+void td_registry_drain_idle(void);
+
+void td_registry_add_stats(struct td_frontend_stats *stats);
+
+// Between the first call and one of the others the calling thread holds the registry's lock. In the child only the
+// thread with `own` is left: all other threads' slabs are emptied. Returns the budgets of those that are not.
+void td_registry_fork_prepare(void);
+void td_registry_fork_parent(void);
+size_t td_registry_fork_child(const struct td_slab *own);
+
+#pragma GCC visibility pop
+
+#endif  // FRONTENDS_PERTHREAD_REGISTRY_H_

@@ -1,0 +1,275 @@
+// The per-thread front end's slabs and their budgets, over a middle end that counts.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <random>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "tests/frontends/fake_middle.h"
+#include "gtest/gtest.h"
+
+extern "C" {
+#include "base/size_class.h"
+#include "frontends/perthread/budget.h"
+#include "frontends/perthread/registry.h"
+}
+
+namespace {
+
+constexpr size_t small_class = 3;
+constexpr size_t cpus = 2;
+constexpr size_t warm_max = cpus * TD_WARM_SLABS;
+constexpr size_t few = cpus * TD_FEW_THREADS;
+constexpr size_t thread_count = 8;
+
+void *allocate(struct td_slab *slab, size_t class_index) {
+    void *object = td_slab_plain_pop(slab, class_index, td_class_has_two_stacks(class_index));
+    return object != nullptr ? object : td_slab_refill(&td_slab_plain_ops, slab, class_index);
+}
+
+void deallocate(struct td_slab *slab, size_t class_index, void *object) {
+    if (!td_slab_plain_push(slab, class_index, object)) {
+        td_slab_overflow(&td_slab_plain_ops, slab, class_index, object);
+    }
+}
+
+// What a thread does when it begins.
+struct td_slab *begin_thread() {
+    td_budget_add_thread();
+    struct td_slab *slab = td_registry_take();
+    EXPECT_NE(slab, nullptr);
+    if (slab->budget_bytes == 0) {
+        td_budget_begin(slab);
+    }
+    return slab;
+}
+
+void end_thread(struct td_slab *slab) {
+    td_registry_leave(slab);
+    td_budget_remove_thread();
+}
+
+void use(struct td_slab *slab) {
+    deallocate(slab, small_class, allocate(slab, small_class));
+}
+
+size_t objects_out() {
+    size_t count = 0;
+    for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
+        count += fake_middle::objects_out(i);
+    }
+    return count;
+}
+
+class registry : public testing::Test {
+  protected:
+    static void SetUpTestSuite() {
+        td_size_class_init();
+        td_budget_init(cpus);
+        td_registry_init(cpus);
+    }
+
+    void TearDown() override {
+        td_registry_drain();
+        EXPECT_EQ(objects_out(), 0u);
+    }
+
+    // So many threads at once, each of which uses its slab.
+    static std::vector<struct td_slab *> begin_threads(size_t count) {
+        std::vector<struct td_slab *> slabs;
+        for (size_t i = 0; i < count; i++) {
+            slabs.push_back(begin_thread());
+            use(slabs.back());
+        }
+        return slabs;
+    }
+
+    static void end_threads(const std::vector<struct td_slab *> &slabs) {
+        for (struct td_slab *slab : slabs) {
+            end_thread(slab);
+        }
+    }
+};
+
+TEST_F(registry, a_thread_finds_what_the_last_one_left) {
+    struct td_slab *slab = begin_thread();
+    void *object = allocate(slab, small_class);
+    deallocate(slab, small_class, object);
+    size_t budget = slab->budget_bytes;
+    end_thread(slab);
+    size_t fetches = fake_middle::fetches();
+    struct td_slab *next = begin_thread();
+    EXPECT_EQ(next, slab);
+    EXPECT_EQ(next->budget_bytes, budget);
+    void *found = allocate(next, small_class);
+    EXPECT_EQ(fake_middle::fetches(), fetches);
+    deallocate(next, small_class, found);
+    end_thread(next);
+}
+
+TEST_F(registry, so_many_slabs_stay_warm_and_no_more) {
+    size_t threads = warm_max + 5;
+    std::vector<struct td_slab *> slabs = begin_threads(threads);
+    end_threads(slabs);
+    size_t with_objects = 0;
+    for (struct td_slab *slab : slabs) {
+        with_objects += td_slab_cached_bytes(slab) != 0;
+        EXPECT_EQ(td_slab_cached_bytes(slab) != 0, slab->budget_bytes != 0);
+    }
+    EXPECT_EQ(with_objects, warm_max);
+}
+
+TEST_F(registry, no_more_stays_warm_than_all_threads_may_have) {
+    std::vector<struct td_slab *> slabs = begin_threads(2);
+    for (struct td_slab *slab : slabs) {
+        td_budget_end(slab);
+        slab->budget_bytes = td_budget_total_bytes() / 2 + 1;
+    }
+    end_threads(slabs);
+    EXPECT_NE(td_slab_cached_bytes(slabs[0]), 0u);
+    EXPECT_EQ(td_slab_cached_bytes(slabs[1]), 0u);
+}
+
+TEST_F(registry, warm_slabs_are_emptied_when_nobody_needs_them) {
+    if (warm_max < 2) {
+        GTEST_SKIP() << "takes two";
+    }
+    std::vector<struct td_slab *> slabs = begin_threads(2);
+    end_thread(slabs[0]);
+    td_registry_drain_idle();
+    end_thread(slabs[1]);
+    for (int tick = 2; tick < TD_IDLE_TICKS; tick++) {
+        td_registry_drain_idle();
+        EXPECT_NE(td_slab_cached_bytes(slabs[0]), 0u) << tick;
+    }
+    td_registry_drain_idle();
+    EXPECT_EQ(td_slab_cached_bytes(slabs[0]), 0u);
+    EXPECT_NE(td_slab_cached_bytes(slabs[1]), 0u) << "it was left later";
+    td_registry_drain_idle();
+    EXPECT_EQ(td_slab_cached_bytes(slabs[1]), 0u);
+}
+
+TEST_F(registry, counts_slabs_of_every_kind) {
+    struct td_frontend_stats before = {};
+    td_registry_add_stats(&before);
+    std::vector<struct td_slab *> slabs = begin_threads(3);
+    end_thread(slabs[0]);
+    td_registry_retire(slabs[1]);
+    td_budget_remove_thread();
+    struct td_frontend_stats after = {};
+    td_registry_add_stats(&after);
+    EXPECT_EQ(after.slabs, before.slabs + 2);
+    EXPECT_EQ(after.cached_bytes - before.cached_bytes,
+              td_slab_cached_bytes(slabs[0]) + td_slab_cached_bytes(slabs[2]));
+    EXPECT_GE(after.refills, before.refills + 3);
+    end_thread(slabs[2]);
+}
+
+TEST_F(registry, is_crowded_beyond_a_few_threads_unless_there_is_a_warm_slab) {
+    std::vector<struct td_slab *> slabs = begin_threads(few);
+    EXPECT_TRUE(td_registry_is_crowded());
+    struct td_slab *one_more = begin_thread();
+    end_thread(one_more);
+    EXPECT_FALSE(td_registry_is_crowded());
+    td_registry_drain();
+    EXPECT_TRUE(td_registry_is_crowded());
+    end_threads(slabs);
+    EXPECT_EQ(td_registry_is_crowded(), few == 0);
+}
+
+TEST_F(registry, of_a_fork_only_the_callers_slab_and_warm_ones_keep_their_objects) {
+    std::vector<struct td_slab *> slabs = begin_threads(3);
+    end_thread(slabs[0]);
+    td_registry_fork_prepare();
+    size_t claimed = td_registry_fork_child(slabs[1]);
+    EXPECT_EQ(claimed, slabs[0]->budget_bytes + slabs[1]->budget_bytes);
+    td_budget_fork_child(1, claimed);
+    EXPECT_NE(td_slab_cached_bytes(slabs[0]), 0u);
+    EXPECT_NE(td_slab_cached_bytes(slabs[1]), 0u);
+    EXPECT_EQ(td_slab_cached_bytes(slabs[2]), 0u);
+    end_thread(slabs[1]);
+}
+
+TEST_F(registry, budgets_grow_with_use_to_what_a_cpu_may_have) {
+    struct td_slab *slab = begin_thread();
+    EXPECT_LE(slab->budget_bytes, size_t{TD_SLAB_BUDGET_FIRST_BYTES});
+    for (int i = 0; i < 100; i++) {
+        slab->capacity_bytes = static_cast<int64_t>(slab->budget_bytes);
+        td_budget_claim(slab, small_class);
+    }
+    EXPECT_EQ(slab->budget_bytes, size_t{TD_SLAB_BUDGET_BYTES});
+    slab->capacity_bytes = 0;
+    td_registry_retire(slab);
+    td_budget_remove_thread();
+}
+
+size_t budgets_of(const std::vector<struct td_slab *> &slabs) {
+    size_t sum = 0;
+    for (const struct td_slab *slab : slabs) {
+        EXPECT_GE(slab->budget_bytes, size_t{TD_SLAB_BUDGET_MIN_BYTES});
+        sum += slab->budget_bytes;
+    }
+    return sum;
+}
+
+TEST_F(registry, budgets_of_many_threads_do_not_grow_beyond_what_there_is_for_all) {
+    std::vector<struct td_slab *> slabs = begin_threads(1000);
+    size_t at_first = budgets_of(slabs);
+    for (int round = 0; round < 20; round++) {
+        for (struct td_slab *slab : slabs) {
+            slab->capacity_bytes = static_cast<int64_t>(slab->budget_bytes);
+            td_budget_claim(slab, small_class);
+        }
+    }
+    EXPECT_LE(budgets_of(slabs), std::max(at_first, td_budget_total_bytes()));
+    for (struct td_slab *slab : slabs) {
+        slab->capacity_bytes = 0;
+    }
+    end_threads(slabs);
+}
+
+void come_and_go(unsigned seed) {
+    std::minstd_rand random(seed);
+    std::vector<std::pair<size_t, void *>> held(50, {0, nullptr});
+    for (int life = 0; life < 300; life++) {
+        struct td_slab *slab = begin_thread();
+        for (int step = 0; step < 50; step++) {
+            auto &[class_index, object] = held[random() % held.size()];
+            if (object != nullptr) {
+                deallocate(slab, class_index, object);
+            }
+            class_index = 1 + random() % (TD_CLASS_COUNT - 1);
+            object = allocate(slab, class_index);
+            EXPECT_NE(object, nullptr);
+        }
+        if (life == 299) {
+            for (auto &[class_index, object] : held) {
+                if (object != nullptr) {
+                    deallocate(slab, class_index, object);
+                }
+            }
+        }
+        end_thread(slab);
+    }
+}
+
+TEST_F(registry, nothing_is_lost_or_doubled_where_threads_come_and_go) {
+    std::vector<std::thread> threads;
+    for (unsigned i = 0; i < thread_count; i++) {
+        threads.emplace_back(come_and_go, i + 1);
+    }
+    for (int i = 0; i < 200; i++) {
+        td_registry_drain_idle();
+        if (i % 20 == 0) {
+            td_registry_drain();
+        }
+        std::this_thread::yield();
+    }
+    for (std::thread &thread : threads) {
+        thread.join();
+    }
+}
+
+}  // namespace

@@ -68,8 +68,8 @@
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
 // The same for all threads' slabs together, for each CPU, but that a few threads may have as much as CPUs, and each
 // thread the least. A new one gets its share, if that is no more than the first, and claims more as it needs it.
-#define TD_THREADS_BUDGET_BYTES ((size_t)4 << 20)
-#define TD_FEW_THREADS (TD_TINY ? 0 : 8)
+#define TD_THREADS_BUDGET_BYTES ((size_t)2 << 20)
+#define TD_FEW_THREADS (TD_TINY ? 0 : 4)
 #define TD_SLAB_BUDGET_FIRST_BYTES ((size_t)16 << 10)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)4 << 10)
 // Calls that a thread beyond the few makes with locked slabs before it gets one of its own: by then they have cost it
@@ -95,8 +95,8 @@
 // Ticks that a slab lies unused before another thread empties it.
 #define TD_IDLE_TICKS 10
 
-// Bytes in use from which on a heap counts as large and is given hugepages: the last of them may stay half empty, and so
-// is the price of a few page faults saved in a small heap.
+// Bytes in use from which on a heap counts as large and is given hugepages: the last of them may stay half empty, and
+// so is the price of a few page faults saved in a small heap.
 #define TD_HUGE_HEAP_BYTES ((size_t)12 << 20)
 // The same for new objects of more than a segment, which programs do not always fill; for what such an object grows by,
 // it is the former.

@@ -16,10 +16,10 @@ static struct td_lock maintenance_lock;
 static struct td_lock registry_lock;
 // What is published in `td_percpu.slabs`, except while it is being emptied. Written under registry_lock, never cleared.
 static struct td_slab *all_slabs[TD_MAX_CPUS];
-static struct td_slab *spare_slab;                  // guarded by registry_lock; made for nothing by a thread that lost
-static uint32_t slab_end;                           // atomic, any thread; above all indexes in use
-static uint64_t fence_count;                        // statistic
-static bool is_checked;                             // atomic, any thread
+static struct td_slab *spare_slab;  // guarded by registry_lock; made for nothing by a thread that lost
+static uint32_t slab_end;           // atomic, any thread; above all indexes in use
+static uint64_t fence_count;        // statistic
+static bool is_checked;             // atomic, any thread
 
 static void registry_acquire(void) {
     td_lock_acquire(&registry_lock, TD_RANK_REGISTRY);

@@ -1,5 +1,5 @@
-// What the threads' caches may hold: each slab a budget, and all of them together no more than there is for the process,
-// but that few threads may have as much as CPUs have, and each thread the least.
+// What the threads' caches may hold: each slab a budget, and all of them together no more than there is for the
+// process, but that few threads may have as much as CPUs have, and each thread the least.
 #ifndef FRONTENDS_PERTHREAD_BUDGET_H_
 #define FRONTENDS_PERTHREAD_BUDGET_H_
 

@@ -2,8 +2,8 @@
 // with plain stores. A thread that exits leaves it, with its objects, for the next one.
 //
 // While threads are few, or there are slabs that others have left, each gets its slab when it first allocates or frees.
-// Beyond, a slab has to be worth its first refills: a thread uses the locked slabs until it has made some calls, as does
-// one that is exiting.
+// Beyond, a slab has to be worth its first refills: a thread uses the locked slabs until it has made some calls, as
+// does one that is exiting.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>

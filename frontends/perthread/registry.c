@@ -126,8 +126,8 @@ bool td_registry_is_crowded(void) {
     return td_load_relaxed(&warm_count) == 0 && !td_budget_are_few(td_load_relaxed(&used_count) + 1);
 }
 
-// Makes a warm slab that is `ticks` old a used one, for it to be emptied: fork handlers are to find it. NULL if there is
-// none.
+// Makes a warm slab that is `ticks` old a used one, for it to be emptied: fork handlers are to find it. NULL if there
+// is none.
 static struct td_slab *take_warm(uint32_t ticks) {
     registry_acquire();
     struct td_slab **link = &warm_slabs;

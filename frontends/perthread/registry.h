@@ -10,8 +10,8 @@
 // To be called once, before anything else here.
 void td_registry_init(size_t cpus);
 
-// A slab for the calling thread alone: a warm one if there is one, else one without objects and budget. NULL if there is
-// no memory.
+// A slab for the calling thread alone: a warm one if there is one, else one without objects and budget. NULL if there
+// is no memory.
 struct td_slab *td_registry_take(void);
 // Takes a thread's slab back, empty.
 void td_registry_retire(struct td_slab *slab);
@@ -21,8 +21,8 @@ void td_registry_leave(struct td_slab *slab);
 // Whether a thread that needs a slab would be one more than a few that have one.
 bool td_registry_is_crowded(void);
 
-// Empties warm slabs: all of them, or those that lay so for TD_IDLE_TICKS. The latter is to be called once at each tick,
-// with the maintenance lock held.
+// Empties warm slabs: all of them, or those that lay so for TD_IDLE_TICKS. The latter is to be called once at each
+// tick, with the maintenance lock held.
 void td_registry_drain(void);
 void td_registry_drain_idle(void);
 

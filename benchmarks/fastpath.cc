@@ -22,6 +22,8 @@ namespace {
 
 constexpr size_t batch = 128;
 constexpr size_t ring_slots = 4096;
+constexpr size_t mixed_least = 16;
+constexpr size_t mixed_most = 128;
 constexpr size_t aligned_to = 64;
 constexpr size_t realloc_steps = 4;
 constexpr size_t batch_kernel_sizes[] = {8, 16, 32, 64, 128, 512, 2048, 8192, 32768};
@@ -83,6 +85,22 @@ template <face Face> void run_pair(size_t size, uint64_t operations) {
     for (uint64_t i = 0; i < operations; i++) {
         drop<Face>(make<Face>(size, i), size, i);
     }
+}
+
+// The same with sizes of which none follows from the one before. `sizes` is drawn before the clock starts.
+void run_mixed_pairs(const std::vector<uint32_t> &sizes) {
+    for (size_t i = 0; i < sizes.size(); i++) {
+        drop<face::malloc_free>(make<face::malloc_free>(sizes[i], i), sizes[i], i);
+    }
+}
+
+std::vector<uint32_t> draw_mixed_sizes(uint64_t operations, uint64_t seed) {
+    bench::random_source random(seed);
+    std::vector<uint32_t> sizes(operations);
+    for (uint32_t &size : sizes) {
+        size = static_cast<uint32_t>(random.between(mixed_least, mixed_most));
+    }
+    return sizes;
 }
 
 // Allocates `batch` objects, then frees the newest first.
@@ -177,7 +195,8 @@ uint64_t operations_for(size_t size, uint64_t operations) {
     return std::max<uint64_t>(fewer / batch, 1) * batch;
 }
 
-std::vector<kernel> all_kernels(uint64_t operations, ring *random_ring) {
+std::vector<kernel> all_kernels(const std::vector<uint32_t> &mixed_sizes, ring *random_ring) {
+    const uint64_t operations = mixed_sizes.size();
     std::vector<kernel> kernels;
     const auto add = [&](const char *name, size_t size, void (*run)(size_t, uint64_t)) {
         const uint64_t count = operations_for(size, operations);
@@ -186,6 +205,7 @@ std::vector<kernel> all_kernels(uint64_t operations, ring *random_ring) {
     for (size_t size = 8; size <= 32768; size *= 2) {
         add("pair", size, run_pair<face::malloc_free>);
     }
+    kernels.push_back({"pair of 16 to 128", 0, operations, [&] { run_mixed_pairs(mixed_sizes); }, {}});
     for (const size_t size : batch_kernel_sizes) {
         add("lifo batch", size, run_lifo);
         add("fifo batch", size, run_fifo);
@@ -242,7 +262,8 @@ int main(int argc, char **argv) {
     std::string json;
     {
         ring random_ring(operations, max_size, seed);
-        std::vector<kernel> kernels = all_kernels(operations, &random_ring);
+        const std::vector<uint32_t> mixed_sizes = draw_mixed_sizes(operations, seed);
+        std::vector<kernel> kernels = all_kernels(mixed_sizes, &random_ring);
         for (const kernel &each : kernels) {
             done += each.operations * (repetitions + 1);
         }

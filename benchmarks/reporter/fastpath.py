@@ -50,7 +50,7 @@ def _kernel_rows(kernels: Kernels, allocators: List[Allocator]) -> List[str]:
         if size != 0 and name != group:
             rows.append(f'<tr class="group"><th colspan="{len(allocators) + 1}">{escape(name)}</th></tr>')
             group = name
-        first = f"{size:,} bytes" if size else f"{escape(name)}, up to 1,000 bytes"
+        first = f"{size:,} bytes" if size else f"{escape(name)}, random sizes"
         rows.append(row(first, _kernel_cells(by_allocator, allocators)))
     return rows
 

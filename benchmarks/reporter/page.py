@@ -2,7 +2,7 @@
 
 import os
 from html import escape
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import fastpath
 import figures
@@ -79,11 +79,15 @@ def _mean_ratio(
     )
 
 
-def _pair_ratio(findings: Findings, allocator: str) -> Optional[float]:
+PAIRS = [("pair", 16), ("pair", 32), ("pair", 64), ("pair", 128)]
+MIXED_PAIRS = [("pair of 16 to 128", 0)]
+
+
+def _kernel_ratio(findings: Findings, allocator: str, wanted: List[Tuple[str, int]]) -> Optional[float]:
     kernels = figures.kernel_nanoseconds(findings.records)
     ratios = []
-    for size in (16, 32, 64, 128):
-        by_allocator = kernels.get(("pair", size), {})
+    for name_and_size in wanted:
+        by_allocator = kernels.get(name_and_size, {})
         peers = [by_allocator[peer][1] for peer in findings.peers() if peer in by_allocator]
         ratios.append(by_allocator[allocator][1] / min(peers) if peers and allocator in by_allocator else None)
     return figures.geometric_mean(ratios)
@@ -98,7 +102,8 @@ def _verdict(findings: Findings) -> str:
             ("time, against glibc", _mean_ratio(findings, timed, figures.wall_seconds, allocator.key, ["glibc"])),
             ("peak memory, against the best peer of each run", _mean_ratio(findings, timed, figures.peak_mib, allocator.key, findings.peers())),
             ("peak memory, against glibc", _mean_ratio(findings, timed, figures.peak_mib, allocator.key, ["glibc"])),
-            ("a malloc/free pair, 16 to 128 bytes, against the best peer", _pair_ratio(findings, allocator.key)),
+            ("a malloc/free pair of one size, 16 to 128 bytes, against the best peer", _kernel_ratio(findings, allocator.key, PAIRS)),
+            ("pairs of random sizes, 16 to 128 bytes, against the best peer", _kernel_ratio(findings, allocator.key, MIXED_PAIRS)),
         ]
         items = "".join(
             f'<dt>{escape(text)}</dt><dd class="{ratio_class(ratio)}">{ratio_text(ratio)}</dd>'

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
 from allocators import Allocator, wrong_malloc
+from warm import WarmMemory
 from workloads import Workload
 
 
@@ -153,6 +154,7 @@ def run_all(workloads: List[Workload], threads_of, allocators: List[Allocator], 
     progress = Progress(plan.rounds, count, plan.budget_s)
     records: List[dict] = []
     hopeless = set()  # a task that ran into the time limit is not tried again
+    memory = WarmMemory()
     rounds_done = 0
     for round_index in range(plan.rounds):
         out_of_time = (
@@ -168,6 +170,7 @@ def run_all(workloads: List[Workload], threads_of, allocators: List[Allocator], 
                 continue
             progress.show(round_index, done, task, tasks[done:])
             start = time.monotonic()
+            memory.prepare()
             record = run_task(task, plan)
             progress.note(task.key(), time.monotonic() - start)
             if "error" in record:

@@ -69,7 +69,7 @@
 // The same for all threads' slabs together, for each CPU, but that a few threads may have as much as CPUs, and each
 // thread the least. A new one gets its share, if that is no more than the first, and claims more as it needs it.
 #define TD_THREADS_BUDGET_BYTES ((size_t)2 << 20)
-#define TD_FEW_THREADS (TD_TINY ? 0 : 4)
+#define TD_FEW_THREADS (TD_TINY ? 0 : 8)
 #define TD_SLAB_BUDGET_FIRST_BYTES ((size_t)16 << 10)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)4 << 10)
 // Calls that a thread beyond the few makes with locked slabs before it gets one of its own: by then they have cost it

@@ -191,7 +191,7 @@ static void *move_run(struct td_segment_run *run, size_t bytes) {
         }
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     td_backend_note_unused(run->bytes);
-    target->is_huge = run->is_huge;
+    target->is_huge = target->is_huge || run->is_huge;  // pages bring their advice along
     td_run_put(run, TD_RUN_DIRTY, 0);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     return to;

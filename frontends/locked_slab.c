@@ -5,7 +5,8 @@
 
 #include "base/fatal.h"
 
-#define LOCKED_SLABS 64
+// With more CPUs than this, some share one.
+#define LOCKED_SLABS 256
 
 static struct td_lock install_lock;
 static struct td_slab *locked_slabs[LOCKED_SLABS];  // atomic, any thread; written under install_lock, never cleared

@@ -75,7 +75,7 @@ struct td_slab {
     uint64_t refills;                        // statistic
     uint64_t flushes;                        // statistic
     uint64_t activity_seen;                  // guarded by the maintenance lock: what `activity` was
-    uint32_t idle_ticks;                     // guarded by the maintenance lock: for how many ticks it stayed so
+    uint32_t idle_ticks;                     // guarded by the maintenance lock; of a warm slab by its registry
     uint32_t swaps;                          // a hint; how often stacks changed roles without the policy
     struct td_slab *next;                    // the front end's lists
     struct td_slab *prev;

@@ -20,7 +20,8 @@ instructions() { # instructions OPTION...: of the fast paths, against those of t
 }
 
 # The tests that do not replace malloc: a sanitizer brings its own.
-layers=(//tests/base/... //tests/backend/... //tests/middle/...)
+layers=(//tests/base/... //tests/backend/... //tests/middle/...
+    //tests/frontends:{slab,locked_slab,registry}{,_tiny}_test)
 
 phase "GCC" bazel_test //...
 phase "style" style

@@ -244,7 +244,7 @@ static size_t refill_count(const struct bin_view *view, size_t class_index) {
 }
 
 static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
-    td_store_relaxed(&slab->refills, slab->refills + 1);
+    td_store_relaxed(&slab->refills, td_load_relaxed(&slab->refills) + 1);
     struct bin_view view = view_bin(slab, class_index);
     // A bin that is empty and full in turns holds too little; one that is only ever empty needs no more than its batch.
     bool was_full = note_slow_path(slab, class_index, false);
@@ -308,7 +308,7 @@ static void return_allocations(const struct td_slab_ops *ops, struct td_slab *sl
 void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer) {
     if (swap_stacks(ops, slab, class_index, 1) && ops->push_batch(slab, class_index, &pointer, 1) != 0)
         return;
-    td_store_relaxed(&slab->flushes, slab->flushes + 1);
+    td_store_relaxed(&slab->flushes, td_load_relaxed(&slab->flushes) + 1);
     struct bin_view view = view_bin(slab, class_index);
     bool was_full = note_slow_path(slab, class_index, true);
     bool is_grown = (!was_full || view.capacity < 2 * (size_t)td_class_info[class_index].batch) &&

@@ -169,7 +169,7 @@ TEST_F(locked_slab, can_be_used_by_who_holds_all_of_them) {
     for (int i = 0; i < 1000; i++) {
         td_locked_slabs_fork_prepare();
         td_lock_begin_fork();
-        EXPECT_NE(slab->lock.state, 0u);
+        EXPECT_NE(td_load_relaxed(&slab->lock.state), 0u);
         void *object = td_locked_slab_alloc(slab, small_class);
         EXPECT_NE(object, nullptr);
         td_locked_slab_free(slab, small_class, object);

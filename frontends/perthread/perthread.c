@@ -63,9 +63,9 @@ static void initialise_once(void) {
     td_lock_release(&init_lock, TD_RANK_REGISTRY);
 }
 
-// Gives the thread a slab of its own. NULL if there is no memory for it.
-static struct td_slab *attach_own(void) {
-    struct td_slab *slab = td_registry_take();
+// Gives the thread a slab of its own. NULL if there is no memory for it, or it is young and others are many.
+static struct td_slab *attach_own(bool is_young) {
+    struct td_slab *slab = td_registry_take(is_young);
     if (slab == NULL)
         return NULL;
     if (slab->budget_bytes == 0)
@@ -89,12 +89,13 @@ static TD_NOINLINE struct attachment attach_young(void) {
         td_budget_add_thread();
         pthread_setspecific(exit_key, &no_slab);  // for `thread_exits` to be called; may allocate
     }
-    bool is_young = young_calls < TD_YOUNG_CALLS && td_registry_is_crowded();
-    if (is_young || is_exiting) {
-        young_calls++;
-        return (struct attachment){&td_locked_slab_ops, td_locked_slab_of_cpu()};
-    }
-    return (struct attachment){&td_slab_plain_ops, attach_own()};
+    bool is_young = young_calls < TD_YOUNG_CALLS;
+    bool is_without = is_exiting || (is_young && td_registry_is_crowded());
+    struct td_slab *slab = is_without ? NULL : attach_own(is_young);
+    if (slab != NULL)
+        return (struct attachment){&td_slab_plain_ops, slab};
+    young_calls += is_young;
+    return (struct attachment){&td_locked_slab_ops, td_locked_slab_of_cpu()};
 }
 
 static struct attachment attach(void) {

@@ -7,7 +7,7 @@ static struct td_lock registry_lock;
 static struct td_slab *used_slabs;   // guarded by registry_lock; linked both ways
 static struct td_slab *warm_slabs;   // guarded by registry_lock; linked by `next`, the last one left first
 static struct td_slab *spare_slabs;  // guarded by registry_lock; linked by `next`
-static size_t used_count;            // atomic, written under registry_lock; length of `used_slabs`
+static size_t used_count;            // atomic, written under registry_lock; `used_slabs`, and those being made
 static size_t warm_count;            // atomic, written under registry_lock; length of `warm_slabs`
 static size_t warm_bytes;            // guarded by registry_lock; the sum of the budgets of `warm_slabs`
 static size_t warm_max;              // immutable after init
@@ -32,7 +32,10 @@ static void link_used(struct td_slab *slab) {
     if (used_slabs != NULL)
         used_slabs->prev = slab;
     used_slabs = slab;
-    td_store_relaxed(&used_count, used_count + 1);
+}
+
+static void count_used(size_t count) {
+    td_store_relaxed(&used_count, count);
 }
 
 static void unlink_used(struct td_slab *slab) {
@@ -42,7 +45,7 @@ static void unlink_used(struct td_slab *slab) {
         used_slabs = slab->next;
     if (slab->next != NULL)
         slab->next->prev = slab->prev;
-    td_store_relaxed(&used_count, used_count - 1);
+    count_used(used_count - 1);
 }
 
 // The warm slab that `link`, the list's head or some slab's, leads to.
@@ -73,24 +76,31 @@ static void push_spare(struct td_slab *slab) {
     spare_slabs = slab;
 }
 
-struct td_slab *td_registry_take(void) {
+// A new slab for a thread that is counted as having one already: of many threads that begin at the same time only a few
+// are to make one.
+static struct td_slab *make_used(void) {
+    struct td_slab *slab = td_slab_new(0, 0);
+    registry_acquire();
+    if (slab != NULL)
+        link_used(slab);
+    else
+        count_used(used_count - 1);
+    registry_release();
+    return slab;
+}
+
+struct td_slab *td_registry_take(bool only_if_few) {
     registry_acquire();
     struct td_slab *slab = pop_warm(&warm_slabs);
-    if (slab == NULL)
+    bool may_have_one = slab != NULL || !only_if_few || td_budget_are_few(used_count + 1);
+    if (slab == NULL && may_have_one)
         slab = pop_spare();
     if (slab != NULL)
         link_used(slab);
+    if (may_have_one)
+        count_used(used_count + 1);
     registry_release();
-    if (slab != NULL)
-        return slab;
-
-    slab = td_slab_new(0, 0);
-    if (slab != NULL) {
-        registry_acquire();
-        link_used(slab);
-        registry_release();
-    }
-    return slab;
+    return slab == NULL && may_have_one ? make_used() : slab;
 }
 
 void td_registry_retire(struct td_slab *slab) {
@@ -137,6 +147,7 @@ static struct td_slab *take_warm(uint32_t ticks) {
     if (slab != NULL) {
         pop_warm(link);
         link_used(slab);
+        count_used(used_count + 1);
     }
     registry_release();
     return slab;
@@ -187,5 +198,6 @@ size_t td_registry_fork_child(const struct td_slab *own) {
         if (slab != own)
             td_registry_retire(slab);
     }
+    count_used(used_slabs != NULL ? 1 : 0);  // nobody makes one any more
     return own->budget_bytes + warm_bytes;
 }

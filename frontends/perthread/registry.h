@@ -11,14 +11,14 @@
 void td_registry_init(size_t cpus);
 
 // A slab for the calling thread alone: a warm one if there is one, else one without objects and budget. NULL if there
-// is no memory.
-struct td_slab *td_registry_take(void);
+// is no memory or, with `only_if_few`, if more than a few threads would have one then.
+struct td_slab *td_registry_take(bool only_if_few);
 // Takes a thread's slab back, empty.
 void td_registry_retire(struct td_slab *slab);
 // Takes the slab of a thread that exits back: with its objects unless there is enough that is warm.
 void td_registry_leave(struct td_slab *slab);
 
-// Whether a thread that needs a slab would be one more than a few that have one.
+// Whether `td_registry_take(true)` would find none, as far as can be seen without the lock.
 bool td_registry_is_crowded(void);
 
 // Empties warm slabs: all of them, or those that lay so for TD_IDLE_TICKS. The latter is to be called once at each

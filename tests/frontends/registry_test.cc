@@ -38,7 +38,7 @@ void deallocate(struct td_slab *slab, size_t class_index, void *object) {
 // What a thread does when it begins.
 struct td_slab *begin_thread() {
     td_budget_add_thread();
-    struct td_slab *slab = td_registry_take();
+    struct td_slab *slab = td_registry_take(false);
     EXPECT_NE(slab, nullptr);
     if (slab->budget_bytes == 0) {
         td_budget_begin(slab);
@@ -170,6 +170,7 @@ TEST_F(registry, counts_slabs_of_every_kind) {
 TEST_F(registry, is_crowded_beyond_a_few_threads_unless_there_is_a_warm_slab) {
     std::vector<struct td_slab *> slabs = begin_threads(few);
     EXPECT_TRUE(td_registry_is_crowded());
+    EXPECT_EQ(td_registry_take(true), nullptr);
     struct td_slab *one_more = begin_thread();
     end_thread(one_more);
     EXPECT_FALSE(td_registry_is_crowded());
@@ -228,6 +229,27 @@ TEST_F(registry, budgets_of_many_threads_do_not_grow_beyond_what_there_is_for_al
         slab->capacity_bytes = 0;
     }
     end_threads(slabs);
+}
+
+TEST_F(registry, of_many_threads_that_begin_at_once_a_few_get_a_slab) {
+    end_thread(begin_thread());  // leaves a warm one, which all of them see
+    std::vector<struct td_slab *> slabs(200, nullptr);
+    std::vector<std::thread> threads;
+    for (struct td_slab *&slab : slabs) {
+        threads.emplace_back([&slab] { slab = td_registry_take(true); });
+    }
+    for (std::thread &thread : threads) {
+        thread.join();
+    }
+    size_t count = 0;
+    for (struct td_slab *slab : slabs) {
+        count += slab != nullptr;
+        if (slab != nullptr) {
+            td_registry_retire(slab);
+        }
+    }
+    EXPECT_LE(count, std::max<size_t>(few, 1));
+    EXPECT_GT(count, 0u);
 }
 
 void come_and_go(unsigned seed) {

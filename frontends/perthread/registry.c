@@ -143,9 +143,8 @@ static struct td_slab *take_warm(uint32_t ticks) {
     struct td_slab **link = &warm_slabs;
     while (*link != NULL && (*link)->idle_ticks < ticks)
         link = &(*link)->next;
-    struct td_slab *slab = *link;
+    struct td_slab *slab = pop_warm(link);
     if (slab != NULL) {
-        pop_warm(link);
         link_used(slab);
         count_used(used_count + 1);
     }

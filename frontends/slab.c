@@ -153,18 +153,23 @@ static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
 }
 
 // What is remembered of a bin's slow paths, in `history`.
-enum { HISTORY_WAS_FULL = 1, HISTORY_IS_USED = 2 };
+enum {
+    HISTORY_WAS_FULL = 1,    // it was full more recently than it was empty
+    HISTORY_IS_USED = 2,     // a slow path was walked since the hand passed by
+    HISTORY_IS_ONE_WAY = 4,  // when it was full last, nothing had been allocated since it was full before
+};
 
-// Notes a walk of a slow path. Returns whether the bin was full more recently than it was empty.
-static bool note_slow_path(struct td_slab *slab, size_t class_index, bool is_full) {
-    uint8_t history = td_load_relaxed(&slab->history[class_index]);
-    td_store_relaxed(&slab->history[class_index], (uint8_t)(HISTORY_IS_USED | (is_full ? HISTORY_WAS_FULL : 0)));
-    return (history & HISTORY_WAS_FULL) != 0;
+static uint8_t history_of(const struct td_slab *slab, size_t class_index) {
+    return td_load_relaxed(&slab->history[class_index]);
+}
+
+static void note_history(struct td_slab *slab, size_t class_index, int history) {
+    td_store_relaxed(&slab->history[class_index], (uint8_t)history);
 }
 
 static bool is_used_by_now(struct td_slab *slab, size_t class_index) {
-    uint8_t history = td_load_relaxed(&slab->history[class_index]);
-    td_store_relaxed(&slab->history[class_index], (uint8_t)(history & ~HISTORY_IS_USED));
+    int history = history_of(slab, class_index);
+    note_history(slab, class_index, history & ~HISTORY_IS_USED);
     return (history & HISTORY_IS_USED) != 0;
 }
 
@@ -247,7 +252,8 @@ static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t 
     td_store_relaxed(&slab->refills, td_load_relaxed(&slab->refills) + 1);
     struct bin_view view = view_bin(slab, class_index);
     // A bin that is empty and full in turns holds too little; one that is only ever empty needs no more than its batch.
-    bool was_full = note_slow_path(slab, class_index, false);
+    bool was_full = (history_of(slab, class_index) & HISTORY_WAS_FULL) != 0;
+    note_history(slab, class_index, HISTORY_IS_USED);
     bool is_grown = (was_full || view.capacity < 2 * (size_t)td_class_info[class_index].batch) &&
                     grow_bin(ops, slab, class_index, &view, max_size(2 * view.capacity, TD_BIN_MIN));
     // A bin that has what it may hold turns over with less: more would be turned away again.
@@ -305,30 +311,46 @@ static void return_allocations(const struct td_slab_ops *ops, struct td_slab *sl
     }
 }
 
-void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer) {
-    if (swap_stacks(ops, slab, class_index, 1) && ops->push_batch(slab, class_index, &pointer, 1) != 0)
-        return;
-    td_store_relaxed(&slab->flushes, td_load_relaxed(&slab->flushes) + 1);
-    struct bin_view view = view_bin(slab, class_index);
-    bool was_full = note_slow_path(slab, class_index, true);
-    bool is_grown = (!was_full || view.capacity < 2 * (size_t)td_class_info[class_index].batch) &&
-                    grow_bin(ops, slab, class_index, &view, max_size(2 * view.capacity, TD_BIN_MIN));
-    // The objects that were not used for longest leave.
-    if (!is_grown && td_class_has_two_stacks(class_index)) {
-        return_allocations(ops, slab, class_index);
-        swap_stacks(ops, slab, class_index, 1);
-    } else if (!is_grown) {
-        return_lower_half(ops, slab, class_index);
-    }
-    keep_objects(ops, slab, class_index, &pointer, 1);
-    td_slab_tick(slab);
-}
-
 static void flush_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     void *objects[TD_BATCH_MAX];
     size_t count;
     while ((count = take_objects(ops, slab, class_index, objects, TD_BATCH_MAX)) != 0)
         td_middle_return(class_index, objects, count);
+}
+
+// Makes room in a bin with two stacks. Returns whether nothing was allocated since the bin was full before: then its
+// objects are of no use to whoever frees here, and all of them leave. Else those do that were not used for longest.
+static bool make_room(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index,
+                      const struct bin_view *view, bool was_one_way) {
+    bool is_one_way = was_one_way ? view->alloc_count == 0 : view->alloc_count >= view->capacity;
+    if (is_one_way) {
+        flush_bin(ops, slab, class_index);
+    } else {
+        return_allocations(ops, slab, class_index);
+        swap_stacks(ops, slab, class_index, 1);
+    }
+    return is_one_way;
+}
+
+void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer) {
+    int history = history_of(slab, class_index);
+    bool was_one_way = (history & HISTORY_IS_ONE_WAY) != 0;
+    if (!was_one_way && swap_stacks(ops, slab, class_index, 1) &&
+        ops->push_batch(slab, class_index, &pointer, 1) != 0)
+        return;
+    td_store_relaxed(&slab->flushes, td_load_relaxed(&slab->flushes) + 1);
+    struct bin_view view = view_bin(slab, class_index);
+    bool was_full = (history & HISTORY_WAS_FULL) != 0;
+    bool is_grown = (!was_full || view.capacity < 2 * (size_t)td_class_info[class_index].batch) &&
+                    grow_bin(ops, slab, class_index, &view, max_size(2 * view.capacity, TD_BIN_MIN));
+    bool is_one_way = false;
+    if (!is_grown && td_class_has_two_stacks(class_index))
+        is_one_way = make_room(ops, slab, class_index, &view, was_one_way);
+    else if (!is_grown)
+        return_lower_half(ops, slab, class_index);
+    note_history(slab, class_index, HISTORY_IS_USED | HISTORY_WAS_FULL | (is_one_way ? HISTORY_IS_ONE_WAY : 0));
+    keep_objects(ops, slab, class_index, &pointer, 1);
+    td_slab_tick(slab);
 }
 
 void td_slab_flush(const struct td_slab_ops *ops, struct td_slab *slab) {

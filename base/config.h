@@ -72,6 +72,8 @@
 #define TD_FEW_THREADS (TD_TINY ? 0 : 8)
 #define TD_SLAB_BUDGET_FIRST_BYTES ((size_t)16 << 10)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)4 << 10)
+// What a slow path adds to the budget that a thread's slab may claim: who seldom walks one does with little.
+#define TD_SLOW_PATH_EARNS_BYTES ((size_t)1 << 10)
 // Calls that a thread beyond the few makes with locked slabs before it gets one of its own: by then they have cost it
 // about as much more as the first refills of a slab of its own would have.
 #define TD_YOUNG_CALLS (TD_TINY ? 64 : 4096)

@@ -335,8 +335,7 @@ static bool make_room(const struct td_slab_ops *ops, struct td_slab *slab, size_
 void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer) {
     int history = history_of(slab, class_index);
     bool was_one_way = (history & HISTORY_IS_ONE_WAY) != 0;
-    if (!was_one_way && swap_stacks(ops, slab, class_index, 1) &&
-        ops->push_batch(slab, class_index, &pointer, 1) != 0)
+    if (!was_one_way && swap_stacks(ops, slab, class_index, 1) && ops->push_batch(slab, class_index, &pointer, 1) != 0)
         return;
     td_store_relaxed(&slab->flushes, td_load_relaxed(&slab->flushes) + 1);
     struct bin_view view = view_bin(slab, class_index);

@@ -39,6 +39,10 @@ void td_budget_claim(struct td_slab *slab, size_t class_index) {
     bool is_used = (size_t)td_load_relaxed(&slab->capacity_bytes) >= budget / 2;
     if ((!is_used && td_slab_first_bytes(class_index) <= budget) || budget >= TD_SLAB_BUDGET_BYTES)
         return;
+    // Each bin grows with a few slow paths of its own; the slab as a whole is to have had enough of them.
+    uint64_t slow_paths = td_load_relaxed(&slab->refills) + td_load_relaxed(&slab->flushes);
+    if (slow_paths * TD_SLOW_PATH_EARNS_BYTES < budget)
+        return;
     size_t threads = td_load_relaxed(&thread_count);
     // With some more threads than a few the share falls fast, but not at once.
     bool is_within_share = budget * threads * threads <= TD_SLAB_BUDGET_BYTES * few_threads * few_threads ||

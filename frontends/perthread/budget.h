@@ -22,7 +22,7 @@ size_t td_budget_total_bytes(void);
 // Gives a slab that has no budget the one that a thread begins with.
 void td_budget_begin(struct td_slab *slab);
 // Doubles the budget of a slab that uses half of it, or whose bin of the class could not have its first slots, as far
-// as all that there is, or this slab's share of it, allows.
+// as the slab has earned it by slow paths and all that there is, or this slab's share of it, allows.
 void td_budget_claim(struct td_slab *slab, size_t class_index);
 // Takes the slab's budget away.
 void td_budget_end(struct td_slab *slab);

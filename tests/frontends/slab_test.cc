@@ -209,6 +209,29 @@ TEST_F(slab, with_one_stack_keeps_what_was_freed_last) {
     }
 }
 
+TEST_F(slab, keeps_one_stack_of_objects_where_they_are_only_freed) {
+    for (size_t i = 1; i <= TD_TABLE_CLASSES; i++) {
+        size_t bin_max = td_class_info[i].bin_max;
+        std::vector<void *> held = allocate_many(i, 20 * bin_max);
+        td_slab_flush(&td_slab_plain_ops, slab_);
+        size_t most = 0;
+        for (size_t freed = 0; freed < held.size(); freed++) {
+            deallocate(i, held[freed]);
+            bool is_settled = freed >= 10 * bin_max;
+            most = is_settled ? std::max(most, td_slab_cached_bytes(slab_) / td_class_bytes(i)) : 0;
+        }
+        EXPECT_LE(most, bin_max) << "class " << i;
+        // Who allocates again keeps what is freed.
+        deallocate_all(i, allocate_many(i, most));
+        size_t fetches = fake_middle::fetches();
+        for (int round = 0; round < 3; round++) {
+            deallocate_all(i, allocate_many(i, most));
+        }
+        EXPECT_EQ(fake_middle::fetches(), fetches) << "class " << i;
+        td_slab_flush(&td_slab_plain_ops, slab_);
+    }
+}
+
 TEST_F(slab, has_room_for_all_bins_at_their_largest) {
     size_t words = slab_->words_used;
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {

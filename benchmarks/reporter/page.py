@@ -80,6 +80,7 @@ def _mean_ratio(
 
 
 PAIRS = [("pair", 16), ("pair", 32), ("pair", 64), ("pair", 128)]
+EMPTY_CALLS = ("empty calls", 64)  # no allocator's
 MIXED_PAIRS = [("pair of 16 to 128", 0)]
 
 
@@ -93,6 +94,15 @@ def _kernel_ratio(findings: Findings, allocator: str, wanted: List[Tuple[str, in
     return figures.geometric_mean(ratios)
 
 
+def _empty_ratio(findings: Findings, allocator: str) -> Optional[float]:
+    """What two calls that do nothing take of the best peer's pairs: less is out of any allocator's reach."""
+    kernels = figures.kernel_nanoseconds(findings.records)
+    empty = kernels.get(EMPTY_CALLS, {}).get(allocator)
+    ratio = _kernel_ratio(findings, allocator, PAIRS)
+    pairs = figures.geometric_mean(kernels.get(pair, {}).get(allocator, (None, None))[1] for pair in PAIRS)
+    return empty[1] / pairs * ratio if empty and pairs and ratio else None
+
+
 def _verdict(findings: Findings) -> str:
     cards = []
     timed = [workload for workload in findings.workloads if workload.name != "fastpath"]
@@ -103,6 +113,7 @@ def _verdict(findings: Findings) -> str:
             ("peak memory, against the best peer of each run", _mean_ratio(findings, timed, figures.peak_mib, allocator.key, findings.peers())),
             ("peak memory, against glibc", _mean_ratio(findings, timed, figures.peak_mib, allocator.key, ["glibc"])),
             ("a malloc/free pair of one size, 16 to 128 bytes, against the best peer", _kernel_ratio(findings, allocator.key, PAIRS)),
+            ("two calls that do nothing, against the same", _empty_ratio(findings, allocator.key)),
             ("pairs of random sizes, 16 to 128 bytes, against the best peer", _kernel_ratio(findings, allocator.key, MIXED_PAIRS)),
         ]
         items = "".join(
@@ -158,7 +169,9 @@ def _fastpath_cells(findings: Findings) -> List[str]:
     cells = []
     for allocator in findings.allocators:
         ratios = []
-        for by_allocator in kernels.values():
+        for key, by_allocator in kernels.items():
+            if key == EMPTY_CALLS:
+                continue
             best = min(by_allocator[each.key][1] for each in findings.allocators if each.key in by_allocator)
             ratios.append(by_allocator[allocator.key][1] / best if allocator.key in by_allocator else None)
         cells.append(cell(allocator, "", figures.geometric_mean(ratios)))

@@ -83,7 +83,8 @@ FASTPATH = Workload(
     "fastpath",
     "One thread, everything in the cache: nanoseconds for one allocation and its free. For the kernels with batches, 128 "
     "objects are allocated, then freed newest first (LIFO) or oldest first (FIFO); the ring replaces objects of random "
-    "sizes up to 1,000 bytes in a random one of 4,096 places; realloc doubles an object four times.",
+    "sizes up to 1,000 bytes in a random one of 4,096 places; realloc doubles an object four times. The empty calls are "
+    "pairs without an allocator: two functions that do nothing, reached as a preloaded library’s are.",
     quick={"repetitions": 9},
     full={"repetitions": 41},
 )

@@ -40,7 +40,7 @@ static struct td_segment_run *take_run(size_t align_segments, size_t bytes, size
     bool wants_hugepages = false;
     struct td_segment_run *run = td_run_take(segments_of(bytes), align_segments, is_zero);
     if (run != NULL) {
-        wants_hugepages = *is_zero && !run->is_huge && td_page_heap_wants_hugepages(heap_bytes);
+        wants_hugepages = *is_zero && td_page_heap_wants_hugepages(heap_bytes);
         run->is_huge = run->is_huge || wants_hugepages;
         run->state = TD_RUN_LARGE;
         run->bytes = bytes;

@@ -98,7 +98,7 @@ static bool add_segment(void) {
         td_run_store_leave();
         return td_run_store_provide(1) && td_run_store_enter();
     }
-    if (is_clean && !run->is_huge && td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES)) {
+    if (is_clean && td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES)) {
         td_run_store_leave();
         td_os_advise_hugepages((void *)run->base, TD_SEGMENT_BYTES, true);
         run->is_huge = true;

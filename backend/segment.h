@@ -32,7 +32,7 @@ struct td_segment_run {
     size_t bytes;       // of the large object, whole pages; after its end the size that it had
     uint64_t freed_ms;  // when it last became dirty
     uint8_t state;      // enum td_run_state
-    bool is_huge;       // was given to the kernel as a place for hugepages, as far as a large object filled it
+    bool is_huge;       // some of it was given to the kernel as a place for hugepages: purging is not to split them
 };
 
 enum td_span_state { TD_SPAN_FREE, TD_SPAN_SMALL, TD_SPAN_LARGE };

@@ -8,9 +8,8 @@
 // With more CPUs than this, some share one.
 #define LOCKED_SLABS 256
 
-static struct td_lock install_lock;
-static struct td_slab *locked_slabs[LOCKED_SLABS];  // atomic, any thread; written under install_lock, never cleared
-static struct td_slab *spare_slab;                  // guarded by install_lock; made for nothing by a thread that lost
+static struct td_slab_maker maker;
+static struct td_slab *locked_slabs[LOCKED_SLABS];  // atomic, any thread; written under the maker's lock, never cleared
 
 static void slab_acquire(struct td_slab *slab) {
     td_lock_acquire(&slab->lock, TD_RANK_SLAB);
@@ -43,27 +42,17 @@ static bool locked_replace_bin(struct td_slab *slab, size_t class_index, uint64_
 
 const struct td_slab_ops td_locked_slab_ops = {locked_pop_batch, locked_push_batch, locked_replace_bin};
 
-static struct td_slab *take_spare(void) {
-    td_lock_acquire(&install_lock, TD_RANK_REGISTRY);
-    struct td_slab *slab = spare_slab;
-    spare_slab = NULL;
-    td_lock_release(&install_lock, TD_RANK_REGISTRY);
-    return slab;
-}
-
 static struct td_slab *install(size_t index) {
-    struct td_slab *slab = take_spare();
-    if (slab == NULL)
-        slab = td_slab_new(TD_SLAB_BUDGET_BYTES, 0);
+    struct td_slab *slab = td_slab_make(&maker, 0);
     if (slab == NULL)
         return NULL;
-    td_lock_acquire(&install_lock, TD_RANK_REGISTRY);
+    td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
     if (locked_slabs[index] == NULL)
         td_store_release(&locked_slabs[index], slab);  // pairs with the load in `td_locked_slab_of_cpu`
     else
-        spare_slab = slab;
+        td_slab_leave_spare(&maker, slab);
     slab = locked_slabs[index];
-    td_lock_release(&install_lock, TD_RANK_REGISTRY);
+    td_lock_release(&maker.lock, TD_RANK_REGISTRY);
     return slab;
 }
 
@@ -117,7 +106,7 @@ void td_locked_slabs_add_stats(struct td_frontend_stats *stats) {
 }
 
 void td_locked_slabs_fork_prepare(void) {
-    td_lock_acquire(&install_lock, TD_RANK_REGISTRY);
+    td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
     for (size_t i = 0; i < LOCKED_SLABS; i++)
         if (locked_slabs[i] != NULL)
             slab_acquire(locked_slabs[i]);
@@ -127,5 +116,5 @@ void td_locked_slabs_fork_done(void) {
     for (size_t i = 0; i < LOCKED_SLABS; i++)
         if (locked_slabs[i] != NULL)
             slab_release(locked_slabs[i]);
-    td_lock_release(&install_lock, TD_RANK_REGISTRY);
+    td_lock_release(&maker.lock, TD_RANK_REGISTRY);
 }

@@ -67,6 +67,20 @@ struct td_slab *td_slab_new(size_t budget_bytes, size_t place) {
     return slab;
 }
 
+struct td_slab *td_slab_make(struct td_slab_maker *maker, size_t place) {
+    td_lock_acquire(&maker->lock, TD_RANK_REGISTRY);
+    struct td_slab *slab = maker->spares;
+    if (slab != NULL)
+        maker->spares = slab->next;
+    td_lock_release(&maker->lock, TD_RANK_REGISTRY);
+    return slab != NULL ? slab : td_slab_new(TD_SLAB_BUDGET_BYTES, place);
+}
+
+void td_slab_leave_spare(struct td_slab_maker *maker, struct td_slab *slab) {
+    slab->next = maker->spares;
+    maker->spares = slab;
+}
+
 static void note_capacity(struct td_slab *slab, size_t class_index, size_t from, size_t to) {
     int64_t change = ((int64_t)to - (int64_t)from) * td_class_info[class_index].object_bytes;
     td_add_relaxed(&slab->capacity_bytes, change);

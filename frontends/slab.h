@@ -135,6 +135,18 @@ static inline void **td_slab_slots(struct td_slab *slab) {
 // A slab without objects, or NULL. It begins `place` bytes into a page.
 struct td_slab *td_slab_new(size_t budget_bytes, size_t place);
 
+// Makes slabs that several threads may want to install in one place at once: who finds that another was faster leaves
+// its slab as a spare.
+struct td_slab_maker {
+    struct td_lock lock;     // held while a slab is installed, but not while one is made
+    struct td_slab *spares;  // guarded by lock
+};
+
+// A spare, or a new slab with the budget of a CPU. NULL if there is no memory.
+struct td_slab *td_slab_make(struct td_slab_maker *maker, size_t place);
+// Needs the maker's lock.
+void td_slab_leave_spare(struct td_slab_maker *maker, struct td_slab *slab);
+
 // The NULL below the stack of allocations, where the class has one. By the word alone: the slots may be another CPU's
 // by now, and its stores be seen in any order.
 static inline size_t td_slab_alloc_bottom(union td_slab_bin bin, size_t class_index) {

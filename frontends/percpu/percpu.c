@@ -13,21 +13,13 @@
 #include "middle/middle.h"
 
 static struct td_lock maintenance_lock;
-static struct td_lock registry_lock;
-// What is published in `td_percpu.slabs`, except while it is being emptied. Written under registry_lock, never cleared.
+static struct td_slab_maker maker;
+// What is published in `td_percpu.slabs`, except while it is being emptied. Written under the maker's lock, never
+// cleared.
 static struct td_slab *all_slabs[TD_MAX_CPUS];
-static struct td_slab *spare_slab;  // guarded by registry_lock; made for nothing by a thread that lost
-static uint32_t slab_end;           // atomic, any thread; above all indexes in use
-static uint64_t fence_count;        // statistic
-static bool is_checked;             // atomic, any thread
-
-static void registry_acquire(void) {
-    td_lock_acquire(&registry_lock, TD_RANK_REGISTRY);
-}
-
-static void registry_release(void) {
-    td_lock_release(&registry_lock, TD_RANK_REGISTRY);
-}
+static uint32_t slab_end;     // atomic, any thread; above all indexes in use
+static uint64_t fence_count;  // statistic
+static bool is_checked;       // atomic, any thread
 
 static size_t rseq_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
     (void)slab;
@@ -51,17 +43,13 @@ struct attachment {
     struct td_slab *slab;
 };
 
-static struct td_slab *new_slab(void) {
-    registry_acquire();
-    struct td_slab *slab = spare_slab;
-    spare_slab = NULL;
-    registry_release();
-    return slab != NULL ? slab : td_slab_new(TD_SLAB_BUDGET_BYTES, TD_SLAB_PLACE);
-}
-
-// Publishes `slab` for the index unless it has one. Returns the one that it has, NULL if that is being emptied.
-static struct td_slab *install_slab(uint32_t index, struct td_slab *slab) {
-    registry_acquire();
+// Makes and publishes a slab for the index unless it has one. Returns the one that it has: NULL if that is being
+// emptied, or there is no memory.
+static struct td_slab *install_slab(uint32_t index) {
+    struct td_slab *slab = td_slab_make(&maker, TD_SLAB_PLACE);
+    if (slab == NULL)
+        return NULL;
+    td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
     if (all_slabs[index] == NULL) {
         all_slabs[index] = slab;
         // Pairs with the load in `attach_rseq`, and with the sequences' dependent loads.
@@ -69,10 +57,10 @@ static struct td_slab *install_slab(uint32_t index, struct td_slab *slab) {
         if (index >= slab_end)
             td_store_release(&slab_end, index + 1);
     } else {
-        spare_slab = slab;
+        td_slab_leave_spare(&maker, slab);
         slab = td_load_relaxed(&td_percpu.slabs[index]);
     }
-    registry_release();
+    td_lock_release(&maker.lock, TD_RANK_REGISTRY);
     return slab;
 }
 
@@ -82,8 +70,7 @@ static struct attachment attach_rseq(uint32_t index) {
         return (struct attachment){&rseq_ops, slab};
     if (td_load_relaxed(&all_slabs[index]) != NULL)
         return (struct attachment){&rseq_ops, NULL};  // being emptied
-    slab = new_slab();
-    return (struct attachment){&rseq_ops, slab != NULL ? install_slab(index, slab) : NULL};
+    return (struct attachment){&rseq_ops, install_slab(index)};
 }
 
 static struct attachment attach_locked(void) {
@@ -265,7 +252,7 @@ void td_frontend_get_stats(struct td_frontend_stats *stats) {
 
 void td_frontend_fork_prepare(void) {
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
-    registry_acquire();
+    td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
     td_locked_slabs_fork_prepare();
     td_middle_fork_prepare();
     td_lock_begin_fork();
@@ -275,7 +262,7 @@ void td_frontend_fork_parent(void) {
     td_lock_end_fork();
     td_middle_fork_done();
     td_locked_slabs_fork_done();
-    registry_release();
+    td_lock_release(&maker.lock, TD_RANK_REGISTRY);
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
 }
 

@@ -28,11 +28,13 @@ _Static_assert(TD_SLAB_PUSH == -0xffffu, "the sequences subtract this");
 _Static_assert(offsetof(struct td_rseq_area, rseq_cs) == 8, "the sequences write there");
 _Static_assert(offsetof(struct td_rseq_area, mm_cid) == 24, "the kernel's layout");
 
-// A load may have to wait for a store that has the same place in another page: three times as long for a pair. So the
-// places where sequences store most, a slab's bins, are kept apart from those where they load: the rseq areas, which
-// glibc has at the begin of a page or at its end, and the table below, as far as its first 256 entries.
-#define TD_SLAB_PLACE ((size_t)768)
-#define TD_TABLE_PLACE ((size_t)2048)
+// A load may have to wait for a store that has the same place in another page: up to three times as long for a pair. So
+// the places where sequences store most, a slab's bins, are kept apart from those where they load: the rseq areas, which
+// glibc has at the begin of a page or at its end, and the table below, as far as its first 250 entries. And both are
+// kept apart from where programs store: behind a multiple of 1 KiB no bin lies where an object of a power of two that it
+// holds begins, and a multiple of 16 that is little else is the table's.
+#define TD_SLAB_PLACE ((size_t)1024)
+#define TD_TABLE_PLACE ((size_t)2096)
 
 // What a sequence finds a slab with. All zeros at first, so that it takes no room in the file.
 struct td_percpu {
@@ -47,6 +49,7 @@ extern struct td_percpu td_percpu;
 // td_area_init makes sure to be less; nothing unregisters an area while its thread lives.
 #define TD_NO_INDEX TD_MAX_CPUS
 
+_Static_assert(TD_SLAB_PLACE % 1024 == 0, "kept apart from the objects of each bin");
 _Static_assert(TD_SLAB_PLACE + sizeof(struct td_slab) <= TD_TABLE_PLACE, "kept apart from the bins");
 _Static_assert(sizeof(struct td_rseq_area) == 32, "td_rseq_area_of relies on it");
 

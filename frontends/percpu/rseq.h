@@ -29,10 +29,10 @@ _Static_assert(offsetof(struct td_rseq_area, rseq_cs) == 8, "the sequences write
 _Static_assert(offsetof(struct td_rseq_area, mm_cid) == 24, "the kernel's layout");
 
 // A load may have to wait for a store that has the same place in another page: up to three times as long for a pair. So
-// the places where sequences store most, a slab's bins, are kept apart from those where they load: the rseq areas, which
-// glibc has at the begin of a page or at its end, and the table below, as far as its first 250 entries. And both are
-// kept apart from where programs store: behind a multiple of 1 KiB no bin lies where an object of a power of two that it
-// holds begins, and a multiple of 16 that is little else is the table's.
+// the places where sequences store most, a slab's bins, are kept apart from those where they load: the rseq areas,
+// which glibc has at the begin of a page or at its end, and the table below, as far as its first 250 entries. And both
+// are kept apart from where programs store: behind a multiple of 1 KiB no bin lies where an object of a power of two
+// that it holds begins, and a multiple of 16 that is little else is the table's.
 #define TD_SLAB_PLACE ((size_t)1024)
 #define TD_TABLE_PLACE ((size_t)2096)
 

@@ -109,23 +109,25 @@ TD_EXPORT void free_aligned_sized(void *pointer, size_t alignment, size_t size) 
     td_free_sized(pointer, size);
 }
 
-TD_EXPORT void *calloc(size_t count, size_t size) {
+// For what the fast path did not do.
+static TD_NOINLINE void *calloc_slow(size_t count, size_t size) {
     size_t bytes;
     if (td_unlikely(__builtin_mul_overflow(count, size, &bytes))) {
         errno = ENOMEM;
         return NULL;
     }
-    if (bytes > TD_MAX_SMALL_BYTES) {
-        bool is_zero;
-        void *object = td_alloc_large(bytes, TD_MIN_OBJECT_BYTES, &is_zero);
-        if (object != NULL && !is_zero)
-            memset(object, 0, bytes);
-        return object;
-    }
-    void *object = td_alloc(bytes, TD_RETURN_NULL);
-    if (td_likely(object != NULL))
-        memset(object, 0, bytes);
-    return object;
+    bool is_zero = false;
+    void *object = bytes > TD_MAX_SMALL_BYTES ? td_alloc_large(bytes, TD_MIN_OBJECT_BYTES, &is_zero)
+                                              : td_alloc(bytes, TD_RETURN_NULL);
+    return object != NULL && !is_zero ? memset(object, 0, bytes) : object;
+}
+
+TD_EXPORT void *calloc(size_t count, size_t size) {
+    size_t bytes;
+    bool is_small = !__builtin_mul_overflow(count, size, &bytes) && bytes <= TD_TABLE_BYTES;
+    void *object = td_likely(is_small) ? td_frontend_pop(td_class_table[bytes], true) : NULL;
+    // Tail calls, so that no register needs to be saved.
+    return td_likely(object != NULL) ? memset(object, 0, bytes) : calloc_slow(count, size);
 }
 
 static void *reallocate_by_copy(void *old, size_t old_bytes, size_t size) {

@@ -262,6 +262,19 @@ static size_t refill_count(const struct bin_view *view, size_t class_index) {
     return max_size(1, min_size(view->capacity - view->free_count, info->rotation));
 }
 
+// Keeps what was fetched, and lets the stacks change roles. What does not fit is returned after that: a signal handler
+// that interrupts the middle end, whose locks it must not need, is to find objects and room. One that ran meanwhile may
+// have left some allocations, with which the stacks do not change roles.
+static void keep_fetched(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void **objects,
+                         size_t count) {
+    size_t left = count - ops->push_batch(slab, class_index, objects, count);
+    if (!swap_stacks(ops, slab, class_index, 1) && left != 0 && td_class_has_two_stacks(class_index)) {
+        left += ops->pop_batch(slab, class_index, objects + left, count - left);
+        swap_stacks(ops, slab, class_index, 1);
+    }
+    td_middle_return(class_index, objects, left);
+}
+
 static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     td_store_relaxed(&slab->refills, td_load_relaxed(&slab->refills) + 1);
     struct bin_view view = view_bin(slab, class_index);
@@ -281,8 +294,7 @@ static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t 
     size_t count = td_middle_fetch(class_index, objects, refill_count(&view, class_index));
     if (count == 0)
         return td_slab_swap_and_pop(ops, slab, class_index);
-    keep_objects(ops, slab, class_index, objects, count - 1);
-    swap_stacks(ops, slab, class_index, 1);
+    keep_fetched(ops, slab, class_index, objects, count - 1);
     return objects[count - 1];
 }
 
@@ -312,19 +324,6 @@ static void return_lower_half(const struct td_slab_ops *ops, struct td_slab *sla
     td_middle_return(class_index, objects + kept, count - kept);
 }
 
-// Returns what the stack of allocations holds, at most a whole one.
-static void return_allocations(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
-    void *objects[TD_BATCH_MAX];
-    size_t left = view_bin(slab, class_index).alloc_count;
-    while (left > 0) {
-        size_t count = ops->pop_batch(slab, class_index, objects, min_size(left, TD_BATCH_MAX));
-        td_middle_return(class_index, objects, count);
-        if (count == 0)
-            break;
-        left -= count;
-    }
-}
-
 static void flush_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     void *objects[TD_BATCH_MAX];
     size_t count;
@@ -332,24 +331,33 @@ static void flush_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_
         td_middle_return(class_index, objects, count);
 }
 
-// Makes room in a bin with two stacks. Returns whether nothing was allocated since the bin was full before: then its
-// objects are of no use to whoever frees here, and all of them leave. Else those do that were not used for longest.
+// Takes all allocations but `kept` and lets the stacks change roles if that empties the one; then returns what it took.
+// In this order, so that a signal handler that interrupts the middle end finds objects and room.
+static void return_allocations(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t kept) {
+    void *objects[TD_BIN_MAX];
+    size_t count = view_bin(slab, class_index).alloc_count;
+    count = ops->pop_batch(slab, class_index, objects, count > kept ? count - kept : 0);
+    swap_stacks(ops, slab, class_index, 1);
+    for (size_t done = 0; done < count; done += TD_BATCH_MAX)
+        td_middle_return(class_index, objects + done, min_size(count - done, TD_BATCH_MAX));
+}
+
+// Makes room in a bin with two stacks: what was not used for longest leaves. Returns whether nothing was allocated
+// since the bin was full before: then the other objects are of no use to whoever frees here, and all but a few leave as
+// well.
 static bool make_room(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index,
                       const struct bin_view *view, bool was_one_way) {
-    bool is_one_way = was_one_way ? view->alloc_count == 0 : view->alloc_count >= view->capacity;
-    if (is_one_way) {
-        flush_bin(ops, slab, class_index);
-    } else {
-        return_allocations(ops, slab, class_index);
-        swap_stacks(ops, slab, class_index, 1);
-    }
+    bool is_one_way = view->alloc_count >= (was_one_way ? TD_BIN_MIN : view->capacity);
+    return_allocations(ops, slab, class_index, 0);
+    if (is_one_way)
+        return_allocations(ops, slab, class_index, TD_BIN_MIN);
     return is_one_way;
 }
 
 void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer) {
     int history = history_of(slab, class_index);
     bool was_one_way = (history & HISTORY_IS_ONE_WAY) != 0;
-    if (!was_one_way && swap_stacks(ops, slab, class_index, 1) && ops->push_batch(slab, class_index, &pointer, 1) != 0)
+    if (swap_stacks(ops, slab, class_index, 1) && ops->push_batch(slab, class_index, &pointer, 1) != 0)
         return;
     td_store_relaxed(&slab->flushes, td_load_relaxed(&slab->flushes) + 1);
     struct bin_view view = view_bin(slab, class_index);

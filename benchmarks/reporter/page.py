@@ -80,27 +80,22 @@ def _mean_ratio(
 
 
 PAIRS = [("pair", 16), ("pair", 32), ("pair", 64), ("pair", 128)]
-EMPTY_CALLS = ("empty calls", 64)  # no allocator's
+EMPTY_CALLS = ("empty calls", 64)  # no allocator's: what any of them pays at least
 MIXED_PAIRS = [("pair of 16 to 128", 0)]
 
 
-def _kernel_ratio(findings: Findings, allocator: str, wanted: List[Tuple[str, int]]) -> Optional[float]:
+def _kernel_ratio(
+    findings: Findings, allocator: str, wanted: List[Tuple[str, int]], of: Optional[Tuple[str, int]] = None
+) -> Optional[float]:
+    """The allocator's mean ratio to the best peer in the kernels that are wanted; that of its kernel `of` if given."""
     kernels = figures.kernel_nanoseconds(findings.records)
     ratios = []
     for name_and_size in wanted:
         by_allocator = kernels.get(name_and_size, {})
         peers = [by_allocator[peer][1] for peer in findings.peers() if peer in by_allocator]
-        ratios.append(by_allocator[allocator][1] / min(peers) if peers and allocator in by_allocator else None)
+        own = kernels.get(of or name_and_size, {}).get(allocator)
+        ratios.append(own[1] / min(peers) if peers and own else None)
     return figures.geometric_mean(ratios)
-
-
-def _empty_ratio(findings: Findings, allocator: str) -> Optional[float]:
-    """What two calls that do nothing take of the best peer's pairs: less is out of any allocator's reach."""
-    kernels = figures.kernel_nanoseconds(findings.records)
-    empty = kernels.get(EMPTY_CALLS, {}).get(allocator)
-    ratio = _kernel_ratio(findings, allocator, PAIRS)
-    pairs = figures.geometric_mean(kernels.get(pair, {}).get(allocator, (None, None))[1] for pair in PAIRS)
-    return empty[1] / pairs * ratio if empty and pairs and ratio else None
 
 
 def _verdict(findings: Findings) -> str:
@@ -113,7 +108,7 @@ def _verdict(findings: Findings) -> str:
             ("peak memory, against the best peer of each run", _mean_ratio(findings, timed, figures.peak_mib, allocator.key, findings.peers())),
             ("peak memory, against glibc", _mean_ratio(findings, timed, figures.peak_mib, allocator.key, ["glibc"])),
             ("a malloc/free pair of one size, 16 to 128 bytes, against the best peer", _kernel_ratio(findings, allocator.key, PAIRS)),
-            ("two calls that do nothing, against the same", _empty_ratio(findings, allocator.key)),
+            ("two calls that do nothing, against the same", _kernel_ratio(findings, allocator.key, PAIRS, EMPTY_CALLS)),
             ("pairs of random sizes, 16 to 128 bytes, against the best peer", _kernel_ratio(findings, allocator.key, MIXED_PAIRS)),
         ]
         items = "".join(

@@ -33,10 +33,8 @@
 extern const ptrdiff_t __rseq_offset __attribute__((weak, visibility("default")));
 extern const unsigned int __rseq_size __attribute__((weak, visibility("default")));
 
-static struct td_rseq_area no_area = UNREGISTERED_AREA;  // for threads that were not attached; never registered
 static __thread struct td_rseq_area own_area = UNREGISTERED_AREA;  // owner only
-
-__thread const uint32_t *td_index = &no_area.mm_cid;
+static __thread bool is_attached;                                  // owner only
 
 struct td_percpu td_percpu;
 
@@ -44,10 +42,6 @@ static uint32_t mode;                                       // atomic, any threa
 static const char *reason = "no thread has allocated yet";  // atomic, any thread
 static bool has_mm_cid;                                     // atomic, any thread
 static bool is_fence_registered;                            // atomic, any thread
-
-static struct td_rseq_area *glibc_area(void) {
-    return (struct td_rseq_area *)((char *)__builtin_thread_pointer() + __rseq_offset);
-}
 
 // Kernels for aarch64 from 6.19 to 7.0.13 do not restart a sequence that was preempted and went on on the same CPU.
 static bool is_kernel_broken(void) {
@@ -94,6 +88,13 @@ static enum td_area_mode choose_mode(const char **why) {
     return TD_AREA_NONE;
 }
 
+// Without restartable sequences, each thread's own area says for ever that there is no slab for it.
+static void publish_index(enum td_area_mode chosen) {
+    ptrdiff_t area = chosen == TD_AREA_GLIBC ? __rseq_offset : (char *)&own_area - td_thread_pointer();
+    size_t field = td_area_has_mm_cid() ? offsetof(struct td_rseq_area, mm_cid) : offsetof(struct td_rseq_area, cpu_id);
+    td_store_relaxed(&td_percpu.index_offset, area + (ptrdiff_t)field);
+}
+
 enum td_area_mode td_area_init(void) {
     enum td_area_mode known = (enum td_area_mode)td_load_acquire(&mode);
     if (td_likely(known != TD_AREA_UNKNOWN))
@@ -104,6 +105,7 @@ enum td_area_mode td_area_init(void) {
     size_t least = offsetof(struct td_rseq_area, mm_cid) + sizeof(uint32_t);
     td_store_relaxed(&has_mm_cid, getauxval(AT_RSEQ_FEATURE_SIZE) >= least);
     td_store_relaxed(&reason, why);
+    publish_index(chosen);
     // Pairs with the acquire above. Two threads that come here at once choose alike.
     td_store_release(&mode, (uint32_t)chosen);
     errno = saved_errno;
@@ -116,14 +118,12 @@ void td_area_attach(void) {
     // The thread that chose the mode has registered its area then.
     if (known == TD_AREA_OWN && own_area.cpu_id == TD_NO_INDEX)
         register_own();
-    bool is_glibc = known == TD_AREA_GLIBC && (int32_t)glibc_area()->cpu_id >= 0;
-    struct td_rseq_area *area = is_glibc ? glibc_area() : &own_area;
-    td_index = td_area_has_mm_cid() ? &area->mm_cid : &area->cpu_id;
+    is_attached = true;
     errno = saved_errno;
 }
 
 bool td_area_is_attached(void) {
-    return td_index != &no_area.mm_cid;
+    return is_attached;
 }
 
 bool td_area_has_mm_cid(void) {

@@ -19,7 +19,8 @@ bool td_area_is_attached(void);
 
 // What names the caller's slab right now: less than TD_MAX_CPUS, or TD_NO_INDEX.
 static inline uint32_t td_area_index(void) {
-    return td_load_relaxed(td_index);
+    intptr_t offset = td_load_relaxed(&td_percpu.index_offset);
+    return offset != 0 ? td_load_relaxed((const uint32_t *)(td_thread_pointer() + offset)) : TD_NO_INDEX;
 }
 
 // Whether the index is mm_cid, and one line that says why the mode is what it is.

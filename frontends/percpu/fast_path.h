@@ -6,16 +6,12 @@
 
 #pragma GCC visibility push(hidden)
 
-// Where the caller's rseq area says which slab it may use. Until the thread is attached (area.h) it is an area that no
-// CPU's slab can be found with.
-extern __thread const uint32_t *td_index;
-
 static inline TD_ALWAYS_INLINE void *td_frontend_pop(size_t class_index, bool has_two_stacks) {
-    return td_rseq_pop(td_index, class_index, has_two_stacks);
+    return td_rseq_pop(class_index, has_two_stacks);
 }
 
 static inline TD_ALWAYS_INLINE bool td_frontend_push(size_t class_index, void *object) {
-    return td_rseq_push(td_index, class_index, object);
+    return td_rseq_push(class_index, object);
 }
 
 #pragma GCC visibility pop

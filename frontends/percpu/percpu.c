@@ -23,16 +23,16 @@ static bool is_checked;       // atomic, any thread
 
 static size_t rseq_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
     (void)slab;
-    return td_rseq_pop_batch(td_index, class_index, td_class_has_two_stacks(class_index), objects, count);
+    return td_rseq_pop_batch(class_index, td_class_has_two_stacks(class_index), objects, count);
 }
 
 static size_t rseq_push_batch(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
     (void)slab;
-    return td_rseq_push_batch(td_index, class_index, objects, count);
+    return td_rseq_push_batch(class_index, objects, count);
 }
 
 static bool rseq_replace_bin(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired) {
-    return td_rseq_replace_bin(td_index, slab, class_index, expected, desired);
+    return td_rseq_replace_bin(slab, class_index, expected, desired);
 }
 
 static const struct td_slab_ops rseq_ops = {rseq_pop_batch, rseq_push_batch, rseq_replace_bin};
@@ -136,7 +136,7 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
     uint64_t expected, desired;
     if (td_likely(slab != NULL &&
                   td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired) &&
-                  td_rseq_replace_bin(td_index, slab, class_index, expected, desired))) {
+                  td_rseq_replace_bin(slab, class_index, expected, desired))) {
         void *object = td_frontend_pop(class_index, true);
         if (td_unlikely(td_slab_count_swap(slab)))
             maintain_after_swap();

@@ -7,6 +7,7 @@
 #ifndef FRONTENDS_PERCPU_RSEQ_H_
 #define FRONTENDS_PERCPU_RSEQ_H_
 
+#include "base/arch.h"
 #include "frontends/slab.h"
 
 #pragma GCC visibility push(hidden)
@@ -38,7 +39,11 @@ _Static_assert(offsetof(struct td_rseq_area, mm_cid) == 24, "the kernel's layout
 
 // What a sequence finds a slab with. All zeros at first, so that it takes no room in the file.
 struct td_percpu {
-    char padding[TD_TABLE_PLACE];
+    char padding[TD_TABLE_PLACE - sizeof(intptr_t)];
+    // Atomic, any thread. Where the field of the rseq area lies that names a slab, in bytes from the thread pointer on,
+    // which is the same for all threads: `mm_cid`, or `cpu_id` where the kernel has no mm_cid. 0 until td_area_init has
+    // decided. It says where the area is as well, as each word more that is loaded takes half a cycle.
+    intptr_t index_offset;
     // Atomic, any thread; NULL: not made yet, or being emptied by another thread. The last one stays NULL.
     struct td_slab *slabs[TD_MAX_CPUS + 1];
 } TD_ALIGNED(TD_SMALLEST_PAGE_BYTES);
@@ -51,13 +56,8 @@ extern struct td_percpu td_percpu;
 
 _Static_assert(TD_SLAB_PLACE % 1024 == 0, "kept apart from the objects of each bin");
 _Static_assert(TD_SLAB_PLACE + sizeof(struct td_slab) <= TD_TABLE_PLACE, "kept apart from the bins");
-_Static_assert(sizeof(struct td_rseq_area) == 32, "td_rseq_area_of relies on it");
-
-// The area that an index is a field of: `mm_cid`, or `cpu_id` where the kernel has no mm_cid. One address says both, as
-// each more that is loaded takes half a cycle.
-static inline TD_ALWAYS_INLINE struct td_rseq_area *td_rseq_area_of(const uint32_t *index) {
-    return (struct td_rseq_area *)((uintptr_t)index & -sizeof(struct td_rseq_area));
-}
+_Static_assert(offsetof(struct td_percpu, slabs) == TD_TABLE_PLACE, "`padding` leaves no gap");
+_Static_assert(sizeof(struct td_rseq_area) == 32, "the sequences find the area that a field is in by rounding down");
 
 #if defined(__x86_64__)
 #include "frontends/percpu/rseq_x86_64.h"
@@ -67,16 +67,18 @@ static inline TD_ALWAYS_INLINE struct td_rseq_area *td_rseq_area_of(const uint32
 #error "Tandem runs on x86-64 and aarch64"
 #endif
 
-// Each architecture's file defines, for `index` in the calling thread's area and `class_index` of a class:
+// Each architecture's file defines, for `class_index` of a class:
 //
-//   void *td_rseq_pop(index, class_index, has_two_stacks)
+//   void *td_rseq_pop(class_index, has_two_stacks)
 //       an object of the stack that allocations pop from; NULL if that is empty or there is no slab
-//   bool td_rseq_push(index, class_index, object)
+//   bool td_rseq_push(class_index, object)
 //       false if the bin is full, there is no slab, or `object` is what was pushed last
-//   size_t td_rseq_pop_batch(index, class_index, has_two_stacks, objects, count)
-//   size_t td_rseq_push_batch(index, class_index, objects, count)
-//   bool td_rseq_replace_bin(index, slab, class_index, expected, desired)
+//   size_t td_rseq_pop_batch(class_index, has_two_stacks, objects, count)
+//   size_t td_rseq_push_batch(class_index, objects, count)
+//   bool td_rseq_replace_bin(slab, class_index, expected, desired)
 //       as td_slab_ops has them
+//
+// All but td_rseq_pop are for who has an object, or was in td_area_init: `index_offset` is known.
 
 #pragma GCC visibility pop
 

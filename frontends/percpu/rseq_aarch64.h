@@ -6,6 +6,11 @@
 #ifndef FRONTENDS_PERCPU_RSEQ_AARCH64_H_
 #define FRONTENDS_PERCPU_RSEQ_AARCH64_H_
 
+// The address of what names the slab.
+static inline TD_ALWAYS_INLINE uintptr_t td_rseq_index(void) {
+    return (uintptr_t)td_thread_pointer() + (uintptr_t)td_load_relaxed(&td_percpu.index_offset);
+}
+
 // The descriptor; the exit other than the end, for debuggers; and the abort handler, behind the signature that the
 // kernel wants to see there.
 #define TD_RSEQ_TABLES(exit)                                                                                           \
@@ -38,7 +43,7 @@
     "cbz " slab ", " miss "\n\t"
 
 #define TD_RSEQ_INPUTS                                                                                                 \
-    [area] "r"(td_rseq_area_of(index)), [index] "r"(index), [slabs] "r"(td_percpu.slabs),                              \
+    [index] "r"(index), [area] "r"(index & -sizeof(struct td_rseq_area)), [slabs] "r"(td_percpu.slabs),                \
         [class_offset] "r"(class_index * sizeof(union td_slab_bin))
 
 // `offset` is where the half of the bin lies that `step` changes.
@@ -55,7 +60,10 @@
         : TD_RSEQ_INPUTS                                                                                               \
         : "memory", "cc")
 
-static inline TD_ALWAYS_INLINE void *td_rseq_pop(const uint32_t *index, size_t class_index, bool has_two_stacks) {
+static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_index, bool has_two_stacks) {
+    if (td_unlikely(td_load_relaxed(&td_percpu.index_offset) == 0))
+        return NULL;
+    uintptr_t index = td_rseq_index();
     void *object;
     uint64_t slab, bin, half, top;
     if (has_two_stacks)
@@ -69,7 +77,8 @@ static inline TD_ALWAYS_INLINE void *td_rseq_pop(const uint32_t *index, size_t c
     return object;
 }
 
-static inline bool td_rseq_push(const uint32_t *index, size_t class_index, void *object) {
+static inline bool td_rseq_push(size_t class_index, void *object) {
+    uintptr_t index = td_rseq_index();
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "add x10, x9, %[class_offset]\n\t"
                                                                                       "ldr w11, [x10, #4]\n\t"
                                                                                       "cmp w11, #0x10, lsl #12\n\t"
@@ -93,9 +102,9 @@ miss:
     return false;
 }
 
-static inline size_t td_rseq_pop_batch(const uint32_t *index, size_t class_index, bool has_two_stacks, void **objects,
-                                       size_t count) {
+static inline size_t td_rseq_pop_batch(size_t class_index, bool has_two_stacks, void **objects, size_t count) {
     size_t half_of_bin = class_index * sizeof(union td_slab_bin) + td_slab_pop_offset(has_two_stacks);
+    uintptr_t index = td_rseq_index();
     uint64_t slab, bin, half, moved, object;
     __asm__ volatile(
         TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
@@ -121,7 +130,8 @@ static inline size_t td_rseq_pop_batch(const uint32_t *index, size_t class_index
     return moved;
 }
 
-static inline size_t td_rseq_push_batch(const uint32_t *index, size_t class_index, void *const *objects, size_t count) {
+static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects, size_t count) {
+    uintptr_t index = td_rseq_index();
     uint64_t slab, bin, half, top, moved, from, object;
     __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
                                                         "2f") "add %[bin], %[slab], %[class_offset]\n\t"
@@ -150,8 +160,9 @@ static inline size_t td_rseq_push_batch(const uint32_t *index, size_t class_inde
     return moved;
 }
 
-static inline bool td_rseq_replace_bin(const uint32_t *index, const struct td_slab *expected_slab, size_t class_index,
-                                       uint64_t expected, uint64_t desired) {
+static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size_t class_index, uint64_t expected,
+                                       uint64_t desired) {
+    uintptr_t index = td_rseq_index();
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "cmp x9, %[expected_slab]\n\t"
                                                                                       "b.ne %l[miss]\n\t"
                                                                                       "add x9, x9, %[class_offset]\n\t"

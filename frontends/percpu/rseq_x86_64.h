@@ -5,6 +5,14 @@
 #ifndef FRONTENDS_PERCPU_RSEQ_X86_64_H_
 #define FRONTENDS_PERCPU_RSEQ_X86_64_H_
 
+// Where `index_offset` lies and the table behind it, as an address that the compiler knows nothing of: shorter
+// instructions then lead to both.
+static inline TD_ALWAYS_INLINE const intptr_t *td_rseq_table(void) {
+    const intptr_t *table = &td_percpu.index_offset;
+    TD_OPAQUE(table);
+    return table;
+}
+
 // The descriptor; the exit other than the end, for debuggers; and the abort handler, behind the signature that the
 // kernel wants to see there (as an operand of ud1, so that it disassembles).
 #define TD_RSEQ_TABLES(exit)                                                                                           \
@@ -30,15 +38,17 @@
 // (The fast paths are as short in bytes as they can be made: what limits them is how many lines of code are fetched.)
 #define TD_RSEQ_BEGIN(clear, slab, slab32, miss)                                                                       \
     "0:\n\t" clear "leaq 4b(%%rip), " slab "\n\t"                                                                      \
-    "movq " slab ", 8(%[area])\n"                                                                                      \
+    "movq " slab ", %%fs:8(%[area])\n"                                                                                 \
     "1:\n\t"                                                                                                           \
-    "movl (%[index]), " slab32 "\n\t"                                                                                  \
-    "movq (%[slabs]," slab ",8), " slab "\n\t"                                                                         \
+    "movl %%fs:(%[index]), " slab32 "\n\t"                                                                             \
+    "movq 8(%[table]," slab ",8), " slab "\n\t"                                                                        \
     "cmpq $1, " slab "\n\t"                                                                                            \
     "jb " miss "\n\t"
 
+// The thread pointer is aligned as the area is, and more.
 #define TD_RSEQ_INPUTS                                                                                                 \
-    [area] "r"(td_rseq_area_of(index)), [index] "r"(index), [slabs] "r"(td_percpu.slabs), [class_index] "r"(class_index)
+    [table] "r"(table), [index] "r"(index), [area] "r"(index & -(intptr_t)sizeof(struct td_rseq_area)),                \
+        [class_index] "r"(class_index)
 
 // `offset` is where the half of the bin lies that changes by `step`. The carry flag says whether there was no object
 // (flag outputs are known since GCC 6 and clang 9 here, but not so long on aarch64): neither step carries.
@@ -56,7 +66,11 @@
         : TD_RSEQ_INPUTS                                                                                               \
         : "memory")
 
-static inline TD_ALWAYS_INLINE void *td_rseq_pop(const uint32_t *index, size_t class_index, bool has_two_stacks) {
+static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_index, bool has_two_stacks) {
+    const intptr_t *table = td_rseq_table();
+    intptr_t index = td_load_relaxed(table);
+    if (td_unlikely(index == 0))
+        return NULL;
     void *object;
     uint64_t slab, half, top;
     bool is_missed;
@@ -73,7 +87,9 @@ static inline TD_ALWAYS_INLINE void *td_rseq_pop(const uint32_t *index, size_t c
     return object;
 }
 
-static inline bool td_rseq_push(const uint32_t *index, size_t class_index, void *object) {
+static inline bool td_rseq_push(size_t class_index, void *object) {
+    const intptr_t *table = td_rseq_table();
+    intptr_t index = td_load_relaxed(table);
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
                      TD_RSEQ_BEGIN("", "%%rdx", "%%edx", "%l[miss]") "movl 4(%%rdx,%[class_index],8), %%eax\n\t"
                                                                      "movzwl %%ax, %%ecx\n\t"
@@ -93,9 +109,10 @@ miss:
     return false;
 }
 
-static inline size_t td_rseq_pop_batch(const uint32_t *index, size_t class_index, bool has_two_stacks, void **objects,
-                                       size_t count) {
+static inline size_t td_rseq_pop_batch(size_t class_index, bool has_two_stacks, void **objects, size_t count) {
     size_t half_of_bin = class_index * sizeof(union td_slab_bin) + td_slab_pop_offset(has_two_stacks);
+    const intptr_t *table = td_rseq_table();
+    intptr_t index = td_load_relaxed(table);
     uint64_t slab, half, top, moved, object;
     __asm__ volatile(
         TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]",
@@ -121,7 +138,9 @@ static inline size_t td_rseq_pop_batch(const uint32_t *index, size_t class_index
     return moved;
 }
 
-static inline size_t td_rseq_push_batch(const uint32_t *index, size_t class_index, void *const *objects, size_t count) {
+static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects, size_t count) {
+    const intptr_t *table = td_rseq_table();
+    intptr_t index = td_load_relaxed(table);
     uint64_t slab, half, top, moved, from, object;
     __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]",
                                                         "2f") "movl 4(%[slab],%[class_index],8), %k[half]\n\t"
@@ -150,8 +169,10 @@ static inline size_t td_rseq_push_batch(const uint32_t *index, size_t class_inde
     return moved;
 }
 
-static inline bool td_rseq_replace_bin(const uint32_t *index, const struct td_slab *expected_slab, size_t class_index,
-                                       uint64_t expected, uint64_t desired) {
+static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size_t class_index, uint64_t expected,
+                                       uint64_t desired) {
+    const intptr_t *table = td_rseq_table();
+    intptr_t index = td_load_relaxed(table);
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN(
                      "", "%%rax", "%%eax", "%l[miss]") "cmpq %[expected_slab], %%rax\n\t"
                                                        "jne %l[miss]\n\t"

@@ -262,19 +262,6 @@ static size_t refill_count(const struct bin_view *view, size_t class_index) {
     return max_size(1, min_size(view->capacity - view->free_count, info->rotation));
 }
 
-// Keeps what was fetched, and lets the stacks change roles. What does not fit is returned after that: a signal handler
-// that interrupts the middle end, whose locks it must not need, is to find objects and room. One that ran meanwhile may
-// have left some allocations, with which the stacks do not change roles.
-static void keep_fetched(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void **objects,
-                         size_t count) {
-    size_t left = count - ops->push_batch(slab, class_index, objects, count);
-    if (!swap_stacks(ops, slab, class_index, 1) && left != 0 && td_class_has_two_stacks(class_index)) {
-        left += ops->pop_batch(slab, class_index, objects + left, count - left);
-        swap_stacks(ops, slab, class_index, 1);
-    }
-    td_middle_return(class_index, objects, left);
-}
-
 static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     td_store_relaxed(&slab->refills, td_load_relaxed(&slab->refills) + 1);
     struct bin_view view = view_bin(slab, class_index);
@@ -294,7 +281,8 @@ static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t 
     size_t count = td_middle_fetch(class_index, objects, refill_count(&view, class_index));
     if (count == 0)
         return td_slab_swap_and_pop(ops, slab, class_index);
-    keep_fetched(ops, slab, class_index, objects, count - 1);
+    keep_objects(ops, slab, class_index, objects, count - 1);
+    swap_stacks(ops, slab, class_index, 1);
     return objects[count - 1];
 }
 
@@ -332,7 +320,7 @@ static void flush_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_
 }
 
 // Takes all allocations but `kept` and lets the stacks change roles if that empties the one; then returns what it took.
-// In this order, so that a signal handler that interrupts the middle end finds objects and room.
+// In this order, so that a signal handler that interrupts the middle end finds objects.
 static void return_allocations(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t kept) {
     void *objects[TD_BIN_MAX];
     size_t count = view_bin(slab, class_index).alloc_count;

@@ -97,57 +97,12 @@ static void *alloc_from(struct attachment with, size_t class_index) {
     return td_slab_refill(with.ops, with.slab, class_index);
 }
 
-// Set while the thread may hold a lock of the middle end: a signal handler that allocates then should need none.
-static __thread bool is_in_slow_path;  // owner only
-
-static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum td_on_failure on_failure) {
-    bool is_first = !td_area_is_attached();
-    struct attachment with = attach();
-    // To a thread that was not attached its CPU's slab looked empty.
-    void *object = NULL;
-    if (td_unlikely(is_first || is_in_slow_path) && with.slab != NULL)
-        object = td_slab_swap_and_pop(with.ops, with.slab, class_index);
-    if (td_unlikely(object != NULL))
-        return object;
-    bool was_in_slow_path = is_in_slow_path;
-    is_in_slow_path = true;
-    object = alloc_from(with, class_index);
-    is_in_slow_path = was_in_slow_path;
-    return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
-}
-
-// The slab that a sequence would find now, or NULL.
-static struct td_slab *current_slab(void) {
-    uint32_t index = td_area_index();
-    return index < TD_MAX_CPUS ? td_load_acquire(&td_percpu.slabs[index]) : NULL;
-}
-
-static TD_NOINLINE void maintain_after_swap(void) {
-    if (is_in_slow_path)
-        return;
-    is_in_slow_path = true;
-    td_frontend_maintain();
-    is_in_slow_path = false;
-}
-
-void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure on_failure) {
-    // What most misses need is done here, in few instructions.
-    struct td_slab *slab = current_slab();
-    uint64_t expected, desired;
-    if (td_likely(slab != NULL &&
-                  td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired) &&
-                  td_rseq_replace_bin(slab, class_index, expected, desired))) {
-        void *object = td_frontend_pop(class_index, true);
-        if (td_unlikely(td_slab_count_swap(slab)))
-            maintain_after_swap();
-        if (td_likely(object != NULL))
-            return object;
-    }
-    return alloc_from_middle(size, class_index, on_failure);
-}
-
 // To a bin that a sequence found full, or to a locked slab.
 static void free_to(struct attachment with, size_t class_index, void *pointer) {
+    if (with.slab == NULL) {
+        td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
+        return;
+    }
     if (with.ops == &td_locked_slab_ops) {
         td_locked_slab_free(with.slab, class_index, pointer);
         return;
@@ -162,22 +117,110 @@ static void free_to(struct attachment with, size_t class_index, void *pointer) {
         td_slab_overflow(with.ops, with.slab, class_index, pointer);
 }
 
-void td_frontend_free_slow(void *pointer, size_t class_index) {
+// Set while the thread may hold a lock: a signal handler that interrupts it must not wait for one if it frees, and
+// should not if it allocates.
+static __thread bool is_in_slow_path;  // owner, and handlers that interrupt it
+
+// What such handlers have freed: the slow path does it for them when it ends.
+struct left_object {
+    struct left_object *next;
+    size_t class_index;
+};
+static __thread struct left_object *left_objects;  // as above
+
+static void leave_object(void *pointer, size_t class_index) {
+    struct left_object *object = pointer;
+    object->class_index = class_index;
+    object->next = td_load_relaxed(&left_objects);
+    while (!td_compare_exchange_relaxed(&left_objects, &object->next, object))
+        ;
+}
+
+static TD_NOINLINE void free_left_objects(void) {
+    struct left_object *object = td_exchange_acquire(&left_objects, NULL);
+    while (object != NULL) {
+        struct left_object *next = object->next;
+        free_to(attach(), object->class_index, object);
+        object = next;
+    }
+}
+
+static void set_in_slow_path(bool is_in) {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    td_store_relaxed(&is_in_slow_path, is_in);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+// Returns what the exit is to be told: whether the thread was in a slow path before.
+static bool enter_slow_path(void) {
+    bool was_in = is_in_slow_path;
+    set_in_slow_path(true);
+    return was_in;
+}
+
+static void exit_slow_path(bool was_in) {
+    set_in_slow_path(was_in);
+    while (td_unlikely(td_load_relaxed(&left_objects) != NULL) && !was_in) {
+        set_in_slow_path(true);
+        free_left_objects();
+        set_in_slow_path(false);
+    }
+}
+
+static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum td_on_failure on_failure) {
+    bool is_first = !td_area_is_attached();
     struct attachment with = attach();
-    if (with.slab == NULL) {
-        td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
+    // To a thread that was not attached its CPU's slab looked empty.
+    void *object = NULL;
+    if (td_unlikely(is_first || is_in_slow_path) && with.slab != NULL)
+        object = td_slab_swap_and_pop(with.ops, with.slab, class_index);
+    if (td_unlikely(object != NULL))
+        return object;
+    bool was_in = enter_slow_path();
+    object = alloc_from(with, class_index);
+    exit_slow_path(was_in);
+    return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
+}
+
+// The slab that a sequence would find now, or NULL.
+static struct td_slab *current_slab(void) {
+    uint32_t index = td_area_index();
+    return index < TD_MAX_CPUS ? td_load_acquire(&td_percpu.slabs[index]) : NULL;
+}
+
+void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure on_failure) {
+    // What most misses need is done here, in few instructions.
+    struct td_slab *slab = current_slab();
+    uint64_t expected, desired;
+    if (td_likely(slab != NULL &&
+                  td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired) &&
+                  td_rseq_replace_bin(slab, class_index, expected, desired))) {
+        void *object = td_frontend_pop(class_index, true);
+        // A handler must not: whom it interrupted may hold the locks.
+        if (td_unlikely(td_slab_count_swap(slab)) && !is_in_slow_path)
+            td_frontend_maintain();
+        if (td_likely(object != NULL))
+            return object;
+    }
+    return alloc_from_middle(size, class_index, on_failure);
+}
+
+void td_frontend_free_slow(void *pointer, size_t class_index) {
+    if (td_unlikely(is_in_slow_path)) {
+        leave_object(pointer, class_index);
         return;
     }
-    bool was_in_slow_path = is_in_slow_path;
-    is_in_slow_path = true;
-    free_to(with, class_index, pointer);
-    is_in_slow_path = was_in_slow_path;
+    bool was_in = enter_slow_path();
+    free_to(attach(), class_index, pointer);
+    exit_slow_path(was_in);
 }
 
 void td_frontend_flush(void) {
+    bool was_in = enter_slow_path();
     struct attachment with = attach();
     if (with.slab != NULL)
         td_slab_flush(with.ops, with.slab);
+    exit_slow_path(was_in);
 }
 
 // Empties the slab of a CPU from outside: takes it out of the table, waits until no sequence can be on it any more, and
@@ -197,12 +240,14 @@ static void drain_slab(uint32_t index) {
 }
 
 void td_frontend_drain(void) {
+    bool was_in = enter_slow_path();
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
     for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++)
         drain_slab(i);
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
     td_locked_slabs_drain();
     td_middle_drain();
+    exit_slow_path(was_in);
 }
 
 static void drain_idle_slabs(void) {
@@ -216,11 +261,15 @@ static void drain_idle_slabs(void) {
 
 void td_frontend_maintain(void) {
     uint64_t now_ms;
-    if (!td_middle_tick_is_due(&now_ms) || !td_lock_try_acquire(&maintenance_lock, TD_RANK_MAINTENANCE))
+    if (!td_middle_tick_is_due(&now_ms))
         return;
-    drain_idle_slabs();
-    td_middle_maintain(now_ms);
-    td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
+    bool was_in = enter_slow_path();
+    if (td_lock_try_acquire(&maintenance_lock, TD_RANK_MAINTENANCE)) {
+        drain_idle_slabs();
+        td_middle_maintain(now_ms);
+        td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
+    }
+    exit_slow_path(was_in);
 }
 
 void td_frontend_set_checked(bool is_on) {
@@ -251,6 +300,7 @@ void td_frontend_get_stats(struct td_frontend_stats *stats) {
 }
 
 void td_frontend_fork_prepare(void) {
+    enter_slow_path();
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
     td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
     td_locked_slabs_fork_prepare();
@@ -264,6 +314,7 @@ void td_frontend_fork_parent(void) {
     td_locked_slabs_fork_done();
     td_lock_release(&maker.lock, TD_RANK_REGISTRY);
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
+    exit_slow_path(false);
 }
 
 void td_frontend_fork_child(void) {

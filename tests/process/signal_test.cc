@@ -196,6 +196,52 @@ TEST(signals, whose_handler_allocates_and_frees) {
     EXPECT_FALSE(is_handler_spoilt.load());
 }
 
+// What the interrupted thread leaves to the handler, which frees more than it allocates.
+std::atomic<void *> handed_over[64];
+std::atomic<int> freed_by_handler;
+
+void free_in_handler(int) {
+    int saved_errno = errno;
+    for (std::atomic<void *> &slot : handed_over) {
+        void *object = slot.exchange(nullptr);
+        if (object != nullptr) {
+            is_handler_spoilt = is_handler_spoilt || !has_pattern(object, 48, 5);
+            free(opaque(object));
+            freed_by_handler++;
+        }
+    }
+    errno = saved_errno;
+    count_only(0);
+}
+
+// Wherever it comes: in the middle of a refill, a flush or a drain, whose locks the handler must not wait for.
+TEST(signals, whose_handler_only_frees) {
+    if (strcmp(tandem_front_end(), "perthread") == 0) {
+        GTEST_SKIP() << "plain stores are not restarted: as POSIX has it, free is not for handlers in this mode";
+    }
+    is_handler_spoilt = false;
+    freed_by_handler = 0;
+    {
+        signal_storm storm(free_in_handler);
+        workload small(4, 500);
+        while (!signal_storm::is_over()) {
+            ASSERT_TRUE(small.run(30));
+            for (std::atomic<void *> &slot : handed_over) {
+                void *object = opaque(malloc(48));
+                fill_pattern(object, 48, 5);
+                void *before = slot.exchange(object);
+                free(before);
+            }
+            tandem_flush();
+        }
+    }
+    EXPECT_FALSE(is_handler_spoilt.load());
+    EXPECT_GT(freed_by_handler.load(), signals_wanted);
+    for (std::atomic<void *> &slot : handed_over) {
+        free(slot.exchange(nullptr));
+    }
+}
+
 // Objects that a handler keeps from one signal to the next.
 void *kept_by_handler[4];
 

@@ -36,8 +36,8 @@ void td_free_sized_slow(void *pointer, size_t size, size_t class_index);
 // What the object can hold. Aborts, naming `call`, if `pointer` lies in no object.
 size_t td_usable_bytes(const void *pointer, const char *call);
 
-// Whether the option `check` is on: every object that is freed or grown is looked at.
-bool td_is_checked(void);
+// Whether the option `check` is on: every object that is freed or grown is looked at. Immutable after td_options_apply.
+extern bool td_is_checked;
 
 // Aborts unless an object of `size` bytes, at some alignment, may be what lies at `pointer`.
 void td_check_size(const void *pointer, size_t size);

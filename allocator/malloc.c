@@ -66,7 +66,7 @@ TD_NOINLINE void td_free_slow(void *pointer, size_t class_index) {
 }
 
 TD_NOINLINE void td_free_sized_slow(void *pointer, size_t size, size_t class_index) {
-    if (td_is_checked())
+    if (td_is_checked)
         td_check_size(pointer, size);
     td_free_slow(pointer, class_index);
 }
@@ -110,12 +110,7 @@ TD_EXPORT void free_aligned_sized(void *pointer, size_t alignment, size_t size) 
 }
 
 // For what the fast path did not do.
-static TD_NOINLINE void *calloc_slow(size_t count, size_t size) {
-    size_t bytes;
-    if (td_unlikely(__builtin_mul_overflow(count, size, &bytes))) {
-        errno = ENOMEM;
-        return NULL;
-    }
+static TD_NOINLINE void *calloc_slow(size_t bytes) {
     bool is_zero = false;
     void *object = bytes > TD_MAX_SMALL_BYTES ? td_alloc_large(bytes, TD_MIN_OBJECT_BYTES, &is_zero)
                                               : td_alloc(bytes, TD_RETURN_NULL);
@@ -124,10 +119,11 @@ static TD_NOINLINE void *calloc_slow(size_t count, size_t size) {
 
 TD_EXPORT void *calloc(size_t count, size_t size) {
     size_t bytes;
-    bool is_small = !__builtin_mul_overflow(count, size, &bytes) && bytes <= TD_TABLE_BYTES;
-    void *object = td_likely(is_small) ? td_frontend_pop(td_class_table[bytes], true) : NULL;
+    if (td_unlikely(__builtin_mul_overflow(count, size, &bytes)))
+        bytes = SIZE_MAX;  // too many as well
+    void *object = td_likely(bytes <= TD_TABLE_BYTES) ? td_frontend_pop(td_class_table[bytes], true) : NULL;
     // Tail calls, so that no register needs to be saved.
-    return td_likely(object != NULL) ? memset(object, 0, bytes) : calloc_slow(count, size);
+    return td_likely(object != NULL) ? memset(object, 0, bytes) : calloc_slow(bytes);
 }
 
 static void *reallocate_by_copy(void *old, size_t old_bytes, size_t size) {
@@ -163,7 +159,9 @@ TD_EXPORT void *realloc(void *pointer, size_t size) {
     }
     size_t class_index = td_page_map_class(pointer);
     if (td_likely(class_index != 0)) {
-        td_middle_check_object(class_index, pointer, "realloc");
+        // Else what is no object is noticed as it is after a free: when it leaves the cache.
+        if (TD_DEBUG || td_unlikely(td_is_checked))
+            td_middle_check_object(class_index, pointer, "realloc");
         return reallocate_small(pointer, class_index, size);
     }
     return reallocate_large(pointer, size);

@@ -14,11 +14,7 @@
 
 struct td_options td_options;
 
-static bool is_checked;  // immutable after td_options_apply
-
-bool td_is_checked(void) {
-    return is_checked;
-}
+bool td_is_checked;
 
 static bool parse_number(const char *text, uint64_t *number) {
     if (*text == '\0')
@@ -64,8 +60,8 @@ static bool apply_background_thread(const char *value) {
 }
 
 static bool apply_check(const char *value) {
-    bool is_valid = parse_switch(value, &is_checked);
-    td_frontend_set_checked(is_checked);
+    bool is_valid = parse_switch(value, &td_is_checked);
+    td_frontend_set_checked(td_is_checked);
     return is_valid;
 }
 

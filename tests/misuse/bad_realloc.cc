@@ -35,6 +35,10 @@ void call_inside(call call, size_t size, size_t offset) {
     auto *object = static_cast<char *>(misuse::allocate(size));
     misuse::expect("%s of %p, which points inside a %zu-byte object", name_of(call),
                    static_cast<void *>(object + offset), malloc_usable_size(object));
+    if (call == call_realloc) {  // moving it frees it
+        misuse::expect("free of %p, which points inside a %zu-byte object", static_cast<void *>(object + offset),
+                       malloc_usable_size(object));
+    }
     make(call, object + offset);
 }
 

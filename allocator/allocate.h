@@ -31,7 +31,7 @@ void td_free_classless(void *pointer);
 
 // Free what the fast path did not take: class 0 is none. With the option `check` the size is compared.
 void td_free_slow(void *pointer, size_t class_index);
-void td_free_sized_slow(void *pointer, size_t size, size_t class_index);
+void td_free_sized_slow(void *pointer, size_t size);
 
 // What the object can hold. Aborts, naming `call`, if `pointer` lies in no object.
 size_t td_usable_bytes(const void *pointer, const char *call);
@@ -74,8 +74,11 @@ static inline TD_ALWAYS_INLINE void td_free_sized(void *pointer, size_t size) {
         td_check_size(pointer, size);
     const uint8_t *entry = td_page_map_entry(pointer);
     size_t class_index = td_likely(entry != NULL) ? td_load_relaxed(entry) : 0;
-    if (td_unlikely(entry == NULL || !td_frontend_push(class_index, pointer)))
-        td_free_sized_slow(pointer, size, class_index);
+    // By the size the processor knows where the stores will go before it has followed the pointer; loads behind them
+    // need not wait. The page map only confirms it.
+    size_t expected = td_likely(size <= TD_TABLE_BYTES) ? td_class_table[size] : class_index;
+    if (td_unlikely(entry == NULL || class_index != expected || !td_frontend_push(expected, pointer)))
+        td_free_sized_slow(pointer, size);
 }
 
 #pragma GCC visibility pop

@@ -65,10 +65,10 @@ TD_NOINLINE void td_free_slow(void *pointer, size_t class_index) {
         td_free_classless(pointer);
 }
 
-TD_NOINLINE void td_free_sized_slow(void *pointer, size_t size, size_t class_index) {
+TD_NOINLINE void td_free_sized_slow(void *pointer, size_t size) {
     if (td_is_checked)
         td_check_size(pointer, size);
-    td_free_slow(pointer, class_index);
+    td_free(pointer);
 }
 
 TD_NOINLINE void td_free_classless(void *pointer) {

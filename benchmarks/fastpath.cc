@@ -97,9 +97,9 @@ template <face Face> void run_pair(size_t size, uint64_t operations) {
 }
 
 // The same with sizes of which none follows from the one before. `sizes` is drawn before the clock starts.
-void run_mixed_pairs(const std::vector<uint32_t> &sizes) {
+template <face Face> void run_mixed_pairs(const std::vector<uint32_t> &sizes) {
     for (size_t i = 0; i < sizes.size(); i++) {
-        drop<face::malloc_free>(make<face::malloc_free>(sizes[i], i), sizes[i], i);
+        drop<Face>(make<Face>(sizes[i], i), sizes[i], i);
     }
 }
 
@@ -215,7 +215,8 @@ std::vector<kernel> all_kernels(const std::vector<uint32_t> &mixed_sizes, ring *
     for (size_t size = 8; size <= 32768; size *= 2) {
         add("pair", size, run_pair<face::malloc_free>);
     }
-    kernels.push_back({"pair of 16 to 128", 0, operations, [&] { run_mixed_pairs(mixed_sizes); }, {}});
+    kernels.push_back(
+        {"pair of 16 to 128", 0, operations, [&] { run_mixed_pairs<face::malloc_free>(mixed_sizes); }, {}});
     for (const size_t size : batch_kernel_sizes) {
         add("lifo batch", size, run_lifo);
         add("fifo batch", size, run_fifo);
@@ -227,6 +228,11 @@ std::vector<kernel> all_kernels(const std::vector<uint32_t> &mixed_sizes, ring *
         add("aligned to 64", size < aligned_to ? aligned_to : size, run_pair<face::aligned_free>);
         add("new, sized delete", size, run_pair<face::new_sized_delete>);
     }
+    kernels.push_back({"new, sized delete of 16 to 128",
+                       0,
+                       operations,
+                       [&] { run_mixed_pairs<face::new_sized_delete>(mixed_sizes); },
+                       {}});
     return kernels;
 }
 

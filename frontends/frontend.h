@@ -37,7 +37,8 @@ void td_frontend_flush(void);
 // Gives the objects of all caches back that can be emptied from outside.
 void td_frontend_drain(void);
 
-// To be called now and then by whoever allocates without the front end: does what `TD_TICK_MS` brings.
+// To be called by whoever allocates without the front end, before it does: makes ready for `td_frontend_push`, which is
+// asked whatever is freed, and does what `TD_TICK_MS` brings.
 void td_frontend_maintain(void);
 
 // With `is_on`, objects bypass the caches, so that every misuse is noticed at once.

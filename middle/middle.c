@@ -3,6 +3,7 @@
 #include "backend/backend.h"
 #include "backend/metadata.h"
 #include "backend/os.h"
+#include "backend/page_map.h"
 #include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/size_class.h"
@@ -43,6 +44,10 @@ size_t td_middle_fetch_checked(size_t class_index, void **objects, size_t count)
 
 void td_middle_return_checked(size_t class_index, void *const *objects, size_t count) {
     td_central_return(class_index, objects, count);
+}
+
+size_t td_middle_class_of(const void *pointer) {
+    return td_page_map_class(pointer);
 }
 
 void td_middle_check_object(size_t class_index, const void *pointer, const char *call) {

@@ -2,7 +2,7 @@
 // sequences. Its caches cost as much with 1,000 threads as with one for each CPU.
 //
 // The index of a slab is `mm_cid`, which the kernel keeps as low as the number of threads that run at once, or the
-// CPU's number where the kernel has no mm_cid. A thread without a registered rseq area uses the locked slabs.
+// CPU's number where the kernel has no mm_cid. Where there is no registered rseq area, the locked slabs are used.
 #include "base/fatal.h"
 #include "base/lock.h"
 #include "frontends/frontend.h"
@@ -124,13 +124,11 @@ static __thread bool is_in_slow_path;  // owner, and handlers that interrupt it
 // What such handlers have freed: the slow path does it for them when it ends.
 struct left_object {
     struct left_object *next;
-    size_t class_index;
 };
 static __thread struct left_object *left_objects;  // as above
 
-static void leave_object(void *pointer, size_t class_index) {
+static void leave_object(void *pointer) {
     struct left_object *object = pointer;
-    object->class_index = class_index;
     object->next = td_load_relaxed(&left_objects);
     while (!td_compare_exchange_relaxed(&left_objects, &object->next, object))
         ;
@@ -139,8 +137,11 @@ static void leave_object(void *pointer, size_t class_index) {
 static TD_NOINLINE void free_left_objects(void) {
     struct left_object *object = td_exchange_acquire(&left_objects, NULL);
     while (object != NULL) {
+        size_t class_index = td_middle_class_of(object);
+        if (td_unlikely(class_index == 0))
+            td_fatal_foreign("free", object);  // whoever freed the one before has written to it since
         struct left_object *next = object->next;
-        free_to(attach(), object->class_index, object);
+        free_to(attach(), class_index, object);
         object = next;
     }
 }
@@ -169,15 +170,14 @@ static void exit_slow_path(bool was_in) {
 
 static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum td_on_failure on_failure) {
     bool is_first = !td_area_is_attached();
-    struct attachment with = attach();
-    // To a thread that was not attached its CPU's slab looked empty.
-    void *object = NULL;
-    if (td_unlikely(is_first || is_in_slow_path) && with.slab != NULL)
-        object = td_slab_swap_and_pop(with.ops, with.slab, class_index);
-    if (td_unlikely(object != NULL))
-        return object;
     bool was_in = enter_slow_path();
-    object = alloc_from(with, class_index);
+    struct attachment with = attach();
+    void *object = NULL;
+    // To a thread that was not attached its CPU's slab may have looked empty.
+    if (td_unlikely(is_first || was_in) && with.slab != NULL)
+        object = td_slab_swap_and_pop(with.ops, with.slab, class_index);
+    if (td_likely(object == NULL))
+        object = alloc_from(with, class_index);
     exit_slow_path(was_in);
     return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
 }
@@ -207,7 +207,7 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
 
 void td_frontend_free_slow(void *pointer, size_t class_index) {
     if (td_unlikely(is_in_slow_path)) {
-        leave_object(pointer, class_index);
+        leave_object(pointer);
         return;
     }
     bool was_in = enter_slow_path();
@@ -260,6 +260,8 @@ static void drain_idle_slabs(void) {
 }
 
 void td_frontend_maintain(void) {
+    // Whoever frees what was allocated without the front end asks it first.
+    td_area_init();
     uint64_t now_ms;
     if (!td_middle_tick_is_due(&now_ms))
         return;
@@ -299,8 +301,10 @@ void td_frontend_get_stats(struct td_frontend_stats *stats) {
     td_locked_slabs_add_stats(stats);
 }
 
+static __thread bool was_in_before_fork;  // owner only
+
 void td_frontend_fork_prepare(void) {
-    enter_slow_path();
+    was_in_before_fork = enter_slow_path();
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
     td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
     td_locked_slabs_fork_prepare();
@@ -314,7 +318,7 @@ void td_frontend_fork_parent(void) {
     td_locked_slabs_fork_done();
     td_lock_release(&maker.lock, TD_RANK_REGISTRY);
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
-    exit_slow_path(false);
+    exit_slow_path(was_in_before_fork);
 }
 
 void td_frontend_fork_child(void) {

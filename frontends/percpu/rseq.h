@@ -50,8 +50,9 @@ struct td_percpu {
 
 extern struct td_percpu td_percpu;
 
-// The index that threads without a registered area have. Others have one of a CPU that the kernel may name, which
-// td_area_init makes sure to be less; nothing unregisters an area while its thread lives.
+// The index that areas of Tandem's own have which are not registered. Others name a CPU that the kernel may have, which
+// td_area_init makes sure to be less. The C library registers each thread's area or ends the process; that nobody
+// unregisters one while its thread lives, or has threads made by one that did, is taken for granted.
 #define TD_NO_INDEX TD_MAX_CPUS
 
 _Static_assert(TD_SLAB_PLACE % 1024 == 0, "kept apart from the objects of each bin");
@@ -78,7 +79,7 @@ _Static_assert(sizeof(struct td_rseq_area) == 32, "the sequences find the area t
 //   bool td_rseq_replace_bin(slab, class_index, expected, desired)
 //       as td_slab_ops has them
 //
-// All but td_rseq_pop are for who has an object, or was in td_area_init: `index_offset` is known.
+// All but td_rseq_pop are for who has been in td_area_init, or frees what was allocated, which nothing is before.
 
 #pragma GCC visibility pop
 

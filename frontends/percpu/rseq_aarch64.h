@@ -7,8 +7,8 @@
 #define FRONTENDS_PERCPU_RSEQ_AARCH64_H_
 
 // The address of what names the slab.
-static inline TD_ALWAYS_INLINE uintptr_t td_rseq_index(void) {
-    return (uintptr_t)td_thread_pointer() + (uintptr_t)td_load_relaxed(&td_percpu.index_offset);
+static inline TD_ALWAYS_INLINE uintptr_t td_rseq_index(intptr_t index_offset) {
+    return (uintptr_t)td_thread_pointer() + (uintptr_t)index_offset;
 }
 
 // The descriptor; the exit other than the end, for debuggers; and the abort handler, behind the signature that the
@@ -61,9 +61,10 @@ static inline TD_ALWAYS_INLINE uintptr_t td_rseq_index(void) {
         : "memory", "cc")
 
 static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_index, bool has_two_stacks) {
-    if (td_unlikely(td_load_relaxed(&td_percpu.index_offset) == 0))
+    intptr_t offset = td_load_relaxed(&td_percpu.index_offset);
+    if (td_unlikely(offset == 0))
         return NULL;
-    uintptr_t index = td_rseq_index();
+    uintptr_t index = td_rseq_index(offset);
     void *object;
     uint64_t slab, bin, half, top;
     if (has_two_stacks)
@@ -78,7 +79,7 @@ static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_index, bool has_tw
 }
 
 static inline bool td_rseq_push(size_t class_index, void *object) {
-    uintptr_t index = td_rseq_index();
+    uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "add x10, x9, %[class_offset]\n\t"
                                                                                       "ldr w11, [x10, #4]\n\t"
                                                                                       "cmp w11, #0x10, lsl #12\n\t"
@@ -104,7 +105,7 @@ miss:
 
 static inline size_t td_rseq_pop_batch(size_t class_index, bool has_two_stacks, void **objects, size_t count) {
     size_t half_of_bin = class_index * sizeof(union td_slab_bin) + td_slab_pop_offset(has_two_stacks);
-    uintptr_t index = td_rseq_index();
+    uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
     uint64_t slab, bin, half, moved, object;
     __asm__ volatile(
         TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
@@ -131,7 +132,7 @@ static inline size_t td_rseq_pop_batch(size_t class_index, bool has_two_stacks, 
 }
 
 static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects, size_t count) {
-    uintptr_t index = td_rseq_index();
+    uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
     uint64_t slab, bin, half, top, moved, from, object;
     __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
                                                         "2f") "add %[bin], %[slab], %[class_offset]\n\t"
@@ -162,7 +163,7 @@ static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects
 
 static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size_t class_index, uint64_t expected,
                                        uint64_t desired) {
-    uintptr_t index = td_rseq_index();
+    uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
     __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "cmp x9, %[expected_slab]\n\t"
                                                                                       "b.ne %l[miss]\n\t"
                                                                                       "add x9, x9, %[class_offset]\n\t"

@@ -1,0 +1,24 @@
+// Whatever a process calls first, the allocator is ready for it.
+#include <string>
+
+#include "tests/process/child.h"
+#include "tests/process/variant.h"
+#include "gtest/gtest.h"
+
+namespace {
+
+class first_call : public testing::TestWithParam<const char *> {};
+
+TEST_P(first_call, leaves_the_process_whole) {
+    const std::string program =
+        std::string("tests/process/first_call_") + (variant::is_tandem ? variant::front_end : "system");
+    child::outcome outcome = child::run_program({program, GetParam()});
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+    EXPECT_EQ(outcome.out, "whole\n") << outcome;
+}
+
+INSTANTIATE_TEST_SUITE_P(any, first_call,
+                         testing::Values("small", "medium", "span", "large", "calloc", "realloc", "aligned_alloc",
+                                         "free_sized", "free"));
+
+}  // namespace

@@ -3,7 +3,6 @@
 #include "backend/backend.h"
 #include "backend/metadata.h"
 #include "backend/os.h"
-#include "backend/page_map.h"
 #include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/size_class.h"
@@ -46,8 +45,8 @@ void td_middle_return_checked(size_t class_index, void *const *objects, size_t c
     td_central_return(class_index, objects, count);
 }
 
-size_t td_middle_class_of(const void *pointer) {
-    return td_page_map_class(pointer);
+size_t td_middle_class_of(const void *pointer, const char *call) {
+    return td_backend_span_of(pointer, call)->class_index;
 }
 
 void td_middle_check_object(size_t class_index, const void *pointer, const char *call) {

@@ -20,8 +20,8 @@ void td_middle_return(size_t class_index, void *const *objects, size_t count);
 size_t td_middle_fetch_checked(size_t class_index, void **objects, size_t count);
 void td_middle_return_checked(size_t class_index, void *const *objects, size_t count);
 
-// The class of an object, for who does not know it; 0 if `pointer` can be none.
-size_t td_middle_class_of(const void *pointer);
+// The class of an object, for who does not know it. Aborts, naming `call`, if `pointer` lies in no span of a class.
+size_t td_middle_class_of(const void *pointer, const char *call);
 
 // Aborts, naming `call`, unless `pointer` is an object of the class that is in use (or cached).
 void td_middle_check_object(size_t class_index, const void *pointer, const char *call);

@@ -137,9 +137,8 @@ static void leave_object(void *pointer) {
 static TD_NOINLINE void free_left_objects(void) {
     struct left_object *object = td_exchange_acquire(&left_objects, NULL);
     while (object != NULL) {
-        size_t class_index = td_middle_class_of(object);
-        if (td_unlikely(class_index == 0))
-            td_fatal_foreign("free", object);  // whoever freed the one before has written to it since
+        // First: whoever freed the one before may have written to it since.
+        size_t class_index = td_middle_class_of(object, "free");
         struct left_object *next = object->next;
         free_to(attach(), class_index, object);
         object = next;

@@ -471,11 +471,12 @@ void td_slab_add_stats(const struct td_slab *slab, struct td_frontend_stats *sta
     stats->flushes += td_load_relaxed(&slab->flushes);
 }
 
-void *td_slab_alloc_failed(size_t class_index, size_t size, enum td_on_failure on_failure) {
+void *td_slab_alloc_drained(size_t class_index) {
     td_frontend_drain();
-    void *object = td_slab_alloc_uncached(class_index, false);
-    if (object != NULL)
-        return object;
+    return td_slab_alloc_uncached(class_index, false);
+}
+
+void *td_slab_alloc_failed(size_t size, enum td_on_failure on_failure) {
     if (on_failure == TD_THROW)
         return td_new_failed(size);
     errno = ENOMEM;

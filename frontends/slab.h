@@ -259,9 +259,10 @@ static inline bool td_slab_count_swap(struct td_slab *slab) {
     return swaps % 8 == 0;
 }
 
-// Ends an allocation that found no memory: empties all caches, whose objects may hold whole spans, tries once more, and
-// then fails as `on_failure` says.
-void *td_slab_alloc_failed(size_t class_index, size_t size, enum td_on_failure on_failure);
+// For an allocation that found no memory: empties all caches, whose objects may hold whole spans, and tries once more.
+void *td_slab_alloc_drained(size_t class_index);
+// Ends one that found none then either, as `on_failure` says.
+void *td_slab_alloc_failed(size_t size, enum td_on_failure on_failure);
 
 #pragma GCC visibility pop
 

@@ -117,8 +117,8 @@ static void free_to(struct attachment with, size_t class_index, void *pointer) {
         td_slab_overflow(with.ops, with.slab, class_index, pointer);
 }
 
-// Set while the thread may hold a lock: a signal handler that interrupts it must not wait for one if it frees, and
-// should not if it allocates.
+// Set while the thread may hold a lock because of small objects: a signal handler that interrupts it must not wait for
+// one if it frees a small object, and should not if it allocates.
 static __thread bool is_in_slow_path;  // owner, and handlers that interrupt it
 
 // What such handlers have freed: the slow path does it for them when it ends.
@@ -177,8 +177,10 @@ static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum
         object = td_slab_swap_and_pop(with.ops, with.slab, class_index);
     if (td_likely(object == NULL))
         object = alloc_from(with, class_index);
+    if (td_unlikely(object == NULL))
+        object = td_slab_alloc_drained(class_index);
     exit_slow_path(was_in);
-    return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
+    return td_likely(object != NULL) ? object : td_slab_alloc_failed(size, on_failure);
 }
 
 // The slab that a sequence would find now, or NULL.
@@ -277,12 +279,14 @@ void td_frontend_set_checked(bool is_on) {
     td_store_relaxed(&is_checked, is_on);
     if (!is_on)
         return;
+    bool was_in = enter_slow_path();
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
     for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++) {
         drain_slab(i);
         td_store_relaxed(&td_percpu.slabs[i], NULL);
     }
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
+    exit_slow_path(was_in);
 }
 
 struct td_frontend_description td_frontend_describe(void) {
@@ -300,24 +304,24 @@ void td_frontend_get_stats(struct td_frontend_stats *stats) {
     td_locked_slabs_add_stats(stats);
 }
 
-static __thread bool was_in_before_fork;  // owner only
-
 void td_frontend_fork_prepare(void) {
-    was_in_before_fork = enter_slow_path();
+    bool was_in = enter_slow_path();
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
     td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
     td_locked_slabs_fork_prepare();
     td_middle_fork_prepare();
     td_lock_begin_fork();
+    exit_slow_path(was_in);
 }
 
 void td_frontend_fork_parent(void) {
+    bool was_in = enter_slow_path();
     td_lock_end_fork();
     td_middle_fork_done();
     td_locked_slabs_fork_done();
     td_lock_release(&maker.lock, TD_RANK_REGISTRY);
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
-    exit_slow_path(was_in_before_fork);
+    exit_slow_path(was_in);
 }
 
 void td_frontend_fork_child(void) {

@@ -115,7 +115,9 @@ static void *alloc_from(struct attachment with, size_t class_index) {
 
 static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum td_on_failure on_failure) {
     void *object = alloc_from(attach(), class_index);
-    return td_likely(object != NULL) ? object : td_slab_alloc_failed(class_index, size, on_failure);
+    if (td_unlikely(object == NULL))
+        object = td_slab_alloc_drained(class_index);
+    return td_likely(object != NULL) ? object : td_slab_alloc_failed(size, on_failure);
 }
 
 void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure on_failure) {

@@ -352,16 +352,20 @@ TEST_F(slab, asks_for_maintenance_now_and_then) {
 
 TEST_F(slab, a_failed_allocation_empties_the_caches_and_tries_again) {
     size_t drains = fake_middle::drains();
-    void *object = td_slab_alloc_failed(6, 90, TD_RETURN_NULL);
+    void *object = td_slab_alloc_drained(6);
     EXPECT_NE(object, nullptr);
     EXPECT_EQ(fake_middle::drains(), drains + 1);
     td_slab_free_uncached(6, object, false);
-    fake_middle::fail_fetches(2);
+    fake_middle::fail_fetches(1);
+    EXPECT_EQ(td_slab_alloc_drained(6), nullptr);
+}
+
+TEST_F(slab, an_allocation_without_memory_fails_as_it_is_told) {
     errno = 0;
-    EXPECT_EQ(td_slab_alloc_failed(6, 90, TD_RETURN_NULL), nullptr);
+    EXPECT_EQ(td_slab_alloc_failed(90, TD_RETURN_NULL), nullptr);
     EXPECT_EQ(errno, ENOMEM);
     size_t failures = fake_middle::new_failures();
-    EXPECT_EQ(td_slab_alloc_failed(6, 90, TD_THROW), nullptr);
+    EXPECT_EQ(td_slab_alloc_failed(90, TD_THROW), nullptr);
     EXPECT_EQ(fake_middle::new_failures(), failures + 1);
 }
 

@@ -1,4 +1,5 @@
-// A program whose first call to the allocator is the one that its argument names. In C, so that nobody calls before.
+// A program whose first call to the allocator is the one that its argument names. In C, and without the C++ library:
+// nobody calls before.
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,7 +7,7 @@
 
 void free_sized(void *pointer, size_t size) __attribute__((weak));  // C23; the system's malloc may not have it
 
-#define LARGE ((size_t)1 << 20)
+#define LARGE ((size_t)2 << 20)
 #define SPAN ((size_t)100000)
 #define ALIGNMENT ((size_t)1 << 16)
 

@@ -1,7 +1,8 @@
 // Signals at a high rate, at any point of malloc and free: nothing is lost, handed out twice or deadlocked.
 //
-// What a handler may do: nothing to the heap in any mode; with restartable sequences also allocate and free, and keep
-// what it allocated, as long as the interrupted thread's cache has objects.
+// What a handler may do: nothing to the heap in any mode; free small objects with the per-CPU front end; with
+// restartable sequences also allocate and free, and keep what it allocated, as long as the interrupted thread's cache
+// has objects.
 #include <atomic>
 #include <cerrno>
 #include <csignal>

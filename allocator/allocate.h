@@ -26,12 +26,14 @@ void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_fail
 // As td_new_failed, for operator new with an alignment.
 void *td_new_aligned_failed(size_t size, size_t alignment);
 
+// These three throw nothing, and operator delete is to know it: it ends in calling them then, and saves nothing before.
+//
 // Frees NULL, a large object, or what is no object: then it aborts.
-void td_free_classless(void *pointer);
+void td_free_classless(void *pointer) __attribute__((nothrow));
 
 // Free what the fast path did not take: class 0 is none. With the option `check` the size is compared.
-void td_free_slow(void *pointer, size_t class_index);
-void td_free_sized_slow(void *pointer, size_t size);
+void td_free_slow(void *pointer, size_t class_index) __attribute__((nothrow));
+void td_free_sized_slow(void *pointer, size_t size) __attribute__((nothrow));
 
 // What the object can hold. Aborts, naming `call`, if `pointer` lies in no object.
 size_t td_usable_bytes(const void *pointer, const char *call);
@@ -73,11 +75,17 @@ static inline TD_ALWAYS_INLINE void td_free_sized(void *pointer, size_t size) {
     if (TD_DEBUG)
         td_check_size(pointer, size);
     const uint8_t *entry = td_page_map_entry(pointer);
-    size_t class_index = td_likely(entry != NULL) ? td_load_relaxed(entry) : 0;
+    if (td_unlikely(entry == NULL)) {
+        td_free_sized_slow(pointer, size);
+        return;
+    }
     // By the size the processor knows where the stores will go before it has followed the pointer; loads behind them
-    // need not wait. The page map only confirms it.
+    // need not wait. The page map only confirms it. (The compiler, which knows both to be equal then, must not choose.)
+    size_t class_index = td_load_relaxed(entry);
     size_t expected = td_likely(size <= TD_TABLE_BYTES) ? td_class_table[size] : class_index;
-    if (td_unlikely(entry == NULL || class_index != expected || !td_frontend_push(expected, pointer)))
+    bool is_expected = class_index == expected;
+    TD_OPAQUE(expected);
+    if (td_unlikely(!is_expected || !td_frontend_push(expected, pointer)))
         td_free_sized_slow(pointer, size);
 }
 

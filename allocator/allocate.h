@@ -26,13 +26,11 @@ void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_fail
 // As td_new_failed, for operator new with an alignment.
 void *td_new_aligned_failed(size_t size, size_t alignment);
 
-// These three throw nothing, and operator delete is to know it: it ends in calling them then, and saves nothing before.
+// Free what the fast path did not take: NULL and large objects, too. They abort if it is no object. With the option
+// `check` the size is compared.
 //
-// Frees NULL, a large object, or what is no object: then it aborts.
-void td_free_classless(void *pointer) __attribute__((nothrow));
-
-// Free what the fast path did not take: class 0 is none. With the option `check` the size is compared.
-void td_free_slow(void *pointer, size_t class_index) __attribute__((nothrow));
+// They throw nothing, and operator delete is to know it: it ends in calling them then, and saves nothing before.
+void td_free_slow(void *pointer) __attribute__((nothrow));
 void td_free_sized_slow(void *pointer, size_t size) __attribute__((nothrow));
 
 // What the object can hold. Aborts, naming `call`, if `pointer` lies in no object.
@@ -45,30 +43,25 @@ extern bool td_is_checked;
 void td_check_size(const void *pointer, size_t size);
 
 // An object of a class, as td_frontend_alloc_slow has it.
-static inline TD_ALWAYS_INLINE void *td_alloc_class(size_t class_index, bool has_two_stacks, size_t size,
+static inline TD_ALWAYS_INLINE void *td_alloc_class(size_t class_code, bool has_two_stacks, size_t size,
                                                     enum td_on_failure on_failure) {
-    void *object = td_frontend_pop(class_index, has_two_stacks);
+    void *object = td_frontend_pop(class_code, has_two_stacks);
     if (td_likely(object != NULL))
         return object;
-    return td_frontend_alloc_slow(size, class_index, on_failure);
+    return td_frontend_alloc_slow(size, td_class_of_code(class_code), on_failure);
 }
 
 static inline TD_ALWAYS_INLINE void *td_alloc(size_t size, enum td_on_failure on_failure) {
     if (td_likely(size <= TD_TABLE_BYTES))
-        return td_alloc_class(td_class_table[size], true, size, on_failure);
+        return td_alloc_class(td_class_code_table[size], true, size, on_failure);
     return td_alloc_above_table(size, on_failure);
 }
 
 static inline TD_ALWAYS_INLINE void td_free(void *pointer) {
     const uint8_t *entry = td_page_map_entry(pointer);
-    if (td_unlikely(entry == NULL)) {
-        td_free_classless(pointer);
-        return;
-    }
     // Bins of class 0 have no room.
-    size_t class_index = td_load_relaxed(entry);
-    if (td_unlikely(!td_frontend_push(class_index, pointer)))
-        td_free_slow(pointer, class_index);
+    if (td_unlikely(entry == NULL || !td_frontend_push(td_load_relaxed(entry), pointer)))
+        td_free_slow(pointer);
 }
 
 static inline TD_ALWAYS_INLINE void td_free_sized(void *pointer, size_t size) {
@@ -81,9 +74,9 @@ static inline TD_ALWAYS_INLINE void td_free_sized(void *pointer, size_t size) {
     }
     // By the size the processor knows where the stores will go before it has followed the pointer; loads behind them
     // need not wait. The page map only confirms it. (The compiler, which knows both to be equal then, must not choose.)
-    size_t class_index = td_load_relaxed(entry);
-    size_t expected = td_likely(size <= TD_TABLE_BYTES) ? td_class_table[size] : class_index;
-    bool is_expected = class_index == expected;
+    size_t class_code = td_load_relaxed(entry);
+    size_t expected = td_likely(size <= TD_TABLE_BYTES) ? td_class_code_table[size] : class_code;
+    bool is_expected = class_code == expected;
     TD_OPAQUE(expected);
     if (td_unlikely(!is_expected || !td_frontend_push(expected, pointer)))
         td_free_sized_slow(pointer, size);

@@ -41,7 +41,7 @@
 
 TD_NOINLINE void *td_alloc_above_table(size_t size, enum td_on_failure on_failure) {
     if (size <= TD_MAX_SMALL_BYTES)
-        return td_alloc_class(td_class_of_medium(size), false, size, on_failure);
+        return td_alloc_class(td_class_code(td_class_of_medium(size)), false, size, on_failure);
     bool is_zero;
     void *object = td_alloc_large(size, TD_MIN_OBJECT_BYTES, &is_zero);
     return td_likely(object != NULL) || on_failure == TD_RETURN_NULL ? object : td_new_failed(size);
@@ -58,26 +58,25 @@ void *td_alloc_large(size_t size, size_t alignment, bool *is_zero) {
     return td_large_alloc(size, alignment, is_zero);
 }
 
-TD_NOINLINE void td_free_slow(void *pointer, size_t class_index) {
+static void free_large(void *pointer) {
+    int saved_errno = errno;
+    td_large_free(pointer, "free");
+    td_frontend_maintain();
+    errno = saved_errno;
+}
+
+TD_NOINLINE void td_free_slow(void *pointer) {
+    size_t class_index = td_page_map_class(pointer);
     if (td_likely(class_index != 0))
         td_frontend_free_slow(pointer, class_index);
-    else
-        td_free_classless(pointer);
+    else if (pointer != NULL)
+        free_large(pointer);
 }
 
 TD_NOINLINE void td_free_sized_slow(void *pointer, size_t size) {
     if (td_is_checked)
         td_check_size(pointer, size);
     td_free(pointer);
-}
-
-TD_NOINLINE void td_free_classless(void *pointer) {
-    if (pointer == NULL)
-        return;
-    int saved_errno = errno;
-    td_large_free(pointer, "free");
-    td_frontend_maintain();
-    errno = saved_errno;
 }
 
 size_t td_usable_bytes(const void *pointer, const char *call) {
@@ -121,7 +120,7 @@ TD_EXPORT void *calloc(size_t count, size_t size) {
     size_t bytes;
     if (td_unlikely(__builtin_mul_overflow(count, size, &bytes)))
         bytes = SIZE_MAX;  // too many as well
-    void *object = td_likely(bytes <= TD_TABLE_BYTES) ? td_frontend_pop(td_class_table[bytes], true) : NULL;
+    void *object = td_likely(bytes <= TD_TABLE_BYTES) ? td_frontend_pop(td_class_code_table[bytes], true) : NULL;
     // Tail calls, so that no register needs to be saved.
     return td_likely(object != NULL) ? memset(object, 0, bytes) : calloc_slow(bytes);
 }

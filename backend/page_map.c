@@ -32,7 +32,7 @@ bool td_page_map_cover(uintptr_t address, size_t bytes) {
 
 void td_page_map_set_class(uintptr_t address, size_t pages, size_t class_index) {
     struct td_page_map_leaf *leaf = td_page_map_root[address >> TD_LEAF_SHIFT];
-    memset(&leaf->class_of_page[(uint32_t)address >> TD_PAGE_SHIFT], (int)class_index, pages);
+    memset(&leaf->code_of_page[(uint32_t)address >> TD_PAGE_SHIFT], (int)td_class_code(class_index), pages);
 }
 
 void td_page_map_set_run(uintptr_t address, size_t segments, struct td_segment_run *run) {

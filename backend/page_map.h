@@ -4,7 +4,7 @@
 //
 //        47            32 31        21 20       13 12         0
 //       +----------------+-----------------------+-------------+
-//       |   root entry   |          page         |    offset   |      class_of_page[2^19], a byte each
+//       |   root entry   |          page         |    offset   |      code_of_page[2^19], a byte each
 //       |                |  segment  |                                run_of_segment[2^11]
 //       +----------------+-----------+-------------------------+
 //
@@ -15,6 +15,8 @@
 
 #include "base/atomic.h"
 #include "base/config.h"
+#include "base/link.h"
+#include "base/size_class.h"
 
 #pragma GCC visibility push(hidden)
 
@@ -27,7 +29,7 @@ struct td_segment_run;
 
 struct td_page_map_leaf {
     // Atomic, any thread reads. Written while no object lies in the page, so whoever holds an object reads its class.
-    uint8_t class_of_page[TD_LEAF_PAGES];
+    uint8_t code_of_page[TD_LEAF_PAGES];
     // Atomic, any thread reads; written under the backend's lock.
     struct td_segment_run *run_of_segment[TD_LEAF_SEGMENTS];
 };
@@ -42,23 +44,22 @@ static inline struct td_page_map_leaf *td_page_map_leaf(const void *pointer) {
     return td_load_relaxed(&td_page_map_root[entry]);
 }
 
-// Where the size class of the object that starts at `pointer` is kept; NULL if no object can start there.
+// Where the class code of the object that starts at `pointer` is kept; NULL if no object can start there.
 static inline TD_ALWAYS_INLINE const uint8_t *td_page_map_entry(const void *pointer) {
-    // Rotated, the low bits that are zero in every object's address lie above the entry: one comparison for both.
-    uintptr_t address = (uintptr_t)pointer;
-    uintptr_t entry = (address >> 4 | address << 60) >> (TD_LEAF_SHIFT - 4);
-    if (td_unlikely(entry >= TD_ROOT_ENTRIES))
+    // Who frees needs the link as well.
+    td_link link = td_link_to(pointer);
+    if (td_unlikely(!td_link_is_object(link)))
         return NULL;
-    struct td_page_map_leaf *leaf = td_load_relaxed(&td_page_map_root[entry]);
+    struct td_page_map_leaf *leaf = td_load_relaxed(&td_page_map_root[link >> (TD_LINK_SHIFT + TD_LEAF_SHIFT)]);
     if (td_unlikely(leaf == NULL))
         return NULL;
-    return &leaf->class_of_page[(uint32_t)(uintptr_t)pointer >> TD_PAGE_SHIFT];
+    return &leaf->code_of_page[(uint32_t)(uintptr_t)pointer >> TD_PAGE_SHIFT];
 }
 
-// That size class; 0 if it is a large object, or none of Tandem's.
-static inline uint32_t td_page_map_class(const void *pointer) {
+// The size class; 0 if it is a large object, or none of Tandem's.
+static inline size_t td_page_map_class(const void *pointer) {
     const uint8_t *entry = td_page_map_entry(pointer);
-    return td_likely(entry != NULL) ? td_load_relaxed(entry) : 0;
+    return td_likely(entry != NULL) ? td_class_of_code(td_load_relaxed(entry)) : 0;
 }
 
 // The run of segments that holds `pointer`, or NULL.

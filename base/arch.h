@@ -2,6 +2,8 @@
 #ifndef BASE_ARCH_H_
 #define BASE_ARCH_H_
 
+#include <stdint.h>
+
 #if defined(__x86_64__)
 // Tells the CPU that this is a spin loop.
 static inline void td_cpu_relax(void) {
@@ -14,6 +16,17 @@ static inline char *td_thread_pointer(void) {
     __asm__("movq %%fs:0, %0" : "=r"(pointer));
     return pointer;
 }
+
+// Stores both words at once, at a multiple of 16: a child that another thread forks meanwhile finds both or none.
+static inline void td_store_pair(void *pair, uint64_t first, uint64_t second) {
+    __asm__ volatile("movq %[first], %%xmm0\n\t"
+                     "movq %[second], %%xmm1\n\t"
+                     "punpcklqdq %%xmm1, %%xmm0\n\t"
+                     "movaps %%xmm0, (%[pair])"
+                     :
+                     : [pair] "r"(pair), [first] "r"(first), [second] "r"(second)
+                     : "memory", "xmm0", "xmm1");
+}
 #elif defined(__aarch64__)
 static inline void td_cpu_relax(void) {
     __asm__ volatile("isb" ::: "memory");
@@ -21,6 +34,19 @@ static inline void td_cpu_relax(void) {
 
 static inline char *td_thread_pointer(void) {
     return (char *)__builtin_thread_pointer();
+}
+
+static inline void td_store_pair(void *pair, uint64_t first, uint64_t second) {
+    uint64_t old_first, old_second;
+    uint32_t is_failed;
+    // Other stores of 16 bytes are two.
+    do
+        __asm__ volatile("ldxp %[old_first], %[old_second], [%[pair]]\n\t"
+                         "stxp %w[is_failed], %[first], %[second], [%[pair]]"
+                         : [old_first] "=&r"(old_first), [old_second] "=&r"(old_second), [is_failed] "=&r"(is_failed)
+                         : [pair] "r"(pair), [first] "r"(first), [second] "r"(second)
+                         : "memory");
+    while (is_failed != 0);
 }
 #else
 #error "Tandem runs on x86-64 and aarch64"

@@ -30,11 +30,21 @@ struct td_class_info {
     uint16_t transfer_max;  // batches that the transfer cache may hold
 };
 
-extern const uint8_t td_class_table[TD_TABLE_BYTES + 1];
+// Where a class is looked up to find its bin, it is kept as its code: twice its index. A bin is two words, and no
+// addressing mode multiplies by as much.
+extern const uint8_t td_class_code_table[TD_TABLE_BYTES + 1];
 extern struct td_class_info td_class_info[TD_CLASS_COUNT];
 
 // Fills `td_class_info`. Any number of threads may call it at once: all write the same values.
 void td_size_class_init(void);
+
+static inline size_t td_class_code(size_t class_index) {
+    return 2 * class_index;
+}
+
+static inline size_t td_class_of_code(size_t class_code) {
+    return class_code / 2;
+}
 
 static inline size_t td_class_bytes(size_t class_index) {
     if (class_index <= 8)
@@ -52,7 +62,7 @@ static inline size_t td_class_of_medium(size_t size) {
 // The smallest class for `size` up to `TD_MAX_SMALL_BYTES`.
 static inline size_t td_class_of(size_t size) {
     if (td_likely(size <= TD_TABLE_BYTES))
-        return td_class_table[size];
+        return td_class_of_code(td_class_code_table[size]);
     return td_class_of_medium(size);
 }
 

@@ -3,10 +3,10 @@
 // A front end hands out single objects of a size class from caches that need no lock. Its folder has a `fast_path.h`
 // with two static inline functions, which malloc, free and operator new are compiled with, once for each front end:
 //
-//   void *td_frontend_pop(size_t class_index, bool has_two_stacks)  an object of the class; NULL if the cache has none.
-//                                                                   `has_two_stacks` is td_class_has_two_stacks,
-//                                                                   which callers know beforehand
-//   bool td_frontend_push(size_t class_index, void *object)         false if the cache has no room
+//   void *td_frontend_pop(size_t class_code, bool has_two_stacks)  an object of the class; NULL if the cache has none.
+//                                                                  `has_two_stacks` is td_class_has_two_stacks,
+//                                                                  which callers know beforehand
+//   bool td_frontend_push(size_t class_code, void *object)         false if the cache has no room
 //
 // (Called instead of inlined they cost 0.8 ns more for a pair, as fetching instructions across taken branches does.)
 // What a cache lacks or has too much of moves to and from the middle end in batches, in the functions below.

@@ -33,7 +33,8 @@ static size_t locked_push_batch(struct td_slab *slab, size_t class_index, void *
     return count;
 }
 
-static bool locked_replace_bin(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired) {
+static bool locked_replace_bin(struct td_slab *slab, size_t class_index, struct td_slab_bin expected,
+                               struct td_slab_bin desired) {
     slab_acquire(slab);
     bool is_replaced = td_slab_plain_ops.replace_bin(slab, class_index, expected, desired);
     slab_release(slab);
@@ -43,7 +44,7 @@ static bool locked_replace_bin(struct td_slab *slab, size_t class_index, uint64_
 const struct td_slab_ops td_locked_slab_ops = {locked_pop_batch, locked_push_batch, locked_replace_bin};
 
 static struct td_slab *install(size_t index) {
-    struct td_slab *slab = td_slab_make(&maker, 0);
+    struct td_slab *slab = td_slab_make(&maker, TD_SLAB_PLACE);
     if (slab == NULL)
         return NULL;
     td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
@@ -65,14 +66,14 @@ struct td_slab *td_locked_slab_of_cpu(void) {
 
 void *td_locked_slab_alloc(struct td_slab *slab, size_t class_index) {
     slab_acquire(slab);
-    void *object = td_slab_plain_pop(slab, class_index, td_class_has_two_stacks(class_index));
+    void *object = td_slab_plain_pop(slab, td_class_code(class_index), td_class_has_two_stacks(class_index));
     slab_release(slab);
     return td_likely(object != NULL) ? object : td_slab_refill(&td_locked_slab_ops, slab, class_index);
 }
 
 void td_locked_slab_free(struct td_slab *slab, size_t class_index, void *pointer) {
     slab_acquire(slab);
-    bool is_pushed = td_slab_plain_push(slab, class_index, pointer);
+    bool is_pushed = td_slab_plain_push(slab, td_class_code(class_index), pointer);
     bool is_double = !is_pushed && td_slab_was_freed_last(slab, class_index, pointer);
     slab_release(slab);
     if (td_unlikely(is_double))

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/arch.h"
 #include "base/batch.h"
 #include "middle/middle.h"
 
@@ -37,23 +38,32 @@ static enum td_region region_for(size_t capacity) {
                                                 : TD_REGION_WHOLE;
 }
 
-// A bin's word, and what follows from it.
+// A bin, and what follows from it.
 struct bin_view {
-    union td_slab_bin bin;
+    struct td_slab_bin bin;
     size_t alloc_count;  // objects; 0 if there is but the stack of frees
     size_t free_count;
     size_t capacity;  // of the stack of frees, in objects
 };
 
+// How many objects a stack has. What is not of one time counts as something that a stack may have.
+static size_t stack_count(size_t top, size_t bottom, size_t slots) {
+    return top > bottom ? min_size(top - bottom, slots) : 0;
+}
+
 // Inlined: returned through memory, it would be read back before its stores are done.
 static inline TD_ALWAYS_INLINE struct bin_view view_bin(const struct td_slab *slab, size_t class_index) {
-    struct bin_view view = {.bin.word = td_load_relaxed(&slab->bins[class_index].word)};
+    struct bin_view view = {.bin = td_slab_load_bin(slab, class_index)};
     if (view.bin.region == TD_REGION_NONE)
         return view;
-    view.free_count = (size_t)view.bin.free_top - view.bin.free_bottom;
+    size_t slots = td_slab_region_slots(class_index, view.bin.region);
+    view.free_count = stack_count(view.bin.free_top, view.bin.free_bottom, slots);
     view.capacity = view.free_count + view.bin.free_room;
-    if (td_class_has_two_stacks(class_index))
-        view.alloc_count = view.bin.alloc_top - td_slab_alloc_bottom(view.bin, class_index);
+    if (td_class_has_two_stacks(class_index)) {
+        size_t top = td_link_slot(view.bin.alloc);
+        size_t other = top < view.bin.free_bottom ? view.bin.free_bottom - slots - 1 : view.bin.free_bottom + slots + 1;
+        view.alloc_count = stack_count(top, other, slots);
+    }
     return view;
 }
 
@@ -93,9 +103,9 @@ static bool set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, si
     for (int i = 0; i < REPLACE_TRIES; i++) {
         if (capacity > td_slab_region_slots(class_index, view->bin.region) || capacity < view->free_count)
             return false;
-        union td_slab_bin new = view->bin;
+        struct td_slab_bin new = view->bin;
         new.free_room = (uint16_t)(capacity - view->free_count);
-        if (ops->replace_bin(slab, class_index, view->bin.word, new.word)) {
+        if (ops->replace_bin(slab, class_index, view->bin, new)) {
             note_capacity(slab, class_index, view->capacity, capacity);
             view->bin = new;
             view->capacity = capacity;
@@ -108,7 +118,7 @@ static bool set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, si
 
 // Lets the stacks change roles if that of allocations is empty and that of frees has `least` objects.
 static bool swap_stacks(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t least) {
-    uint64_t expected, desired;
+    struct td_slab_bin expected, desired;
     return td_class_has_two_stacks(class_index) && td_slab_swapped_bin(slab, class_index, least, &expected, &desired) &&
            ops->replace_bin(slab, class_index, expected, desired);
 }
@@ -148,13 +158,16 @@ static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
     size_t count = take_objects(ops, slab, class_index, objects, MOVE_MAX);
     struct bin_view old = view_bin(slab, class_index);
     bool has_two_stacks = td_class_has_two_stacks(class_index);
-    union td_slab_bin new = {.alloc_top = has_two_stacks ? (uint16_t)(first + slots + 1) : 0,
-                             .free_bottom = first & 0x3fff,
-                             .region = (uint32_t)region & 3,
-                             .free_top = (uint16_t)first,
-                             .free_room = (uint16_t)capacity};
-    bool is_moved =
-        old.alloc_count == 0 && old.free_count == 0 && ops->replace_bin(slab, class_index, old.bin.word, new.word);
+    size_t other = has_two_stacks ? first + slots + 1 : 0;
+    struct td_slab_bin new = {.alloc = other,
+                              .free_top = (uint16_t)first,
+                              .free_room = (uint16_t)capacity,
+                              .free_bottom = first & 0x3fff,
+                              .region = (uint32_t)region & 3};
+    td_slab_slots(slab)[first] = first;
+    if (has_two_stacks)
+        td_slab_slots(slab)[other] = other;
+    bool is_moved = old.alloc_count == 0 && old.free_count == 0 && ops->replace_bin(slab, class_index, old.bin, new);
     if (is_moved)
         note_capacity(slab, class_index, old.capacity, capacity);
     else
@@ -365,7 +378,7 @@ void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_
 void td_slab_flush(const struct td_slab_ops *ops, struct td_slab *slab) {
     // Most bins of most threads were never used.
     for (size_t i = 1; i < TD_CLASS_COUNT; i++)
-        if (td_load_relaxed(&slab->bins[i].word) != 0)
+        if (td_load_relaxed(&slab->bins[i].shape) != 0)
             flush_bin(ops, slab, i);
 }
 
@@ -379,7 +392,7 @@ void td_slab_reset(struct td_slab *slab) {
 
 bool td_slab_was_freed_last(const struct td_slab *slab, size_t class_index, const void *pointer) {
     size_t top = (uint16_t)td_load_acquire(&slab->bins[class_index].free_half);
-    return top != 0 && ((void *const *)slab)[top] == pointer;
+    return td_link_object(((const td_link *)slab)[top]) == pointer;
 }
 
 size_t td_slab_cached_bytes(const struct td_slab *slab) {
@@ -394,8 +407,10 @@ size_t td_slab_cached_bytes(const struct td_slab *slab) {
 // A number that changes, almost certainly, when the slab is used: but for a push and a pop on one stack.
 static uint64_t activity(const struct td_slab *slab) {
     uint64_t mix = td_load_relaxed(&slab->refills) + td_load_relaxed(&slab->flushes);
-    for (size_t i = 1; i < TD_CLASS_COUNT; i++)
-        mix = (mix ^ td_load_relaxed(&slab->bins[i].word)) * 0x9e3779b97f4a7c15u;
+    for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
+        struct td_slab_bin bin = td_slab_load_bin(slab, i);
+        mix = (mix ^ bin.alloc ^ (uint64_t)bin.free_half << 32) * 0x9e3779b97f4a7c15u;
+    }
     return mix;
 }
 
@@ -410,31 +425,40 @@ bool td_slab_becomes_idle(struct td_slab *slab) {
 }
 
 static size_t plain_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
+    struct td_slab_bin *bin = &slab->bins[class_index];
+    td_link *slots = td_slab_slots(slab);
     bool has_two_stacks = td_class_has_two_stacks(class_index);
-    union td_slab_bin *bin = &slab->bins[class_index];
-    uint32_t *half = td_slab_pop_half(bin, has_two_stacks);
-    void **slots = td_slab_slots(slab);
-    size_t top = (uint16_t)*half;
+    size_t top = has_two_stacks ? td_link_slot(bin->alloc) : bin->free_top;
     size_t taken = 0;
-    while (taken < count && slots[top] != NULL)
-        objects[taken++] = slots[top--];
-    td_store_relaxed(half, *half - (uint32_t)taken * td_slab_pop_step(has_two_stacks));
+    for (void *object; taken < count && (object = td_link_object(slots[top])) != NULL; top--)
+        objects[taken++] = object;
+    if (has_two_stacks)
+        td_store_relaxed(&bin->alloc, slots[top]);
+    else
+        td_store_relaxed(&bin->free_half, bin->free_half - (uint32_t)taken * TD_SLAB_PUSH);
     return taken;
 }
 
 static size_t plain_push_batch(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
-    union td_slab_bin *bin = &slab->bins[class_index];
+    struct td_slab_bin *bin = &slab->bins[class_index];
+    td_link *slots = td_slab_slots(slab);
     size_t pushed = min_size(count, bin->free_room);
-    memcpy(td_slab_slots(slab) + bin->free_top + 1, objects + count - pushed, pushed * sizeof *objects);
+    size_t top = bin->free_top;
+    for (size_t i = count - pushed; i < count; i++) {
+        top++;
+        slots[top] = td_link_to(objects[i]) + top;
+    }
     td_store_relaxed(&bin->free_half, bin->free_half + (uint32_t)pushed * TD_SLAB_PUSH);
     return pushed;
 }
 
-static bool plain_replace_bin(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired) {
-    uint64_t *word = &slab->bins[class_index].word;
-    if (td_load_relaxed(word) != expected)
+static bool plain_replace_bin(struct td_slab *slab, size_t class_index, struct td_slab_bin expected,
+                              struct td_slab_bin desired) {
+    struct td_slab_bin *bin = &slab->bins[class_index];
+    if (bin->alloc != expected.alloc || bin->free_half != expected.free_half || bin->shape != expected.shape)
         return false;
-    td_store_relaxed(word, desired);
+    td_store_pair(bin, td_slab_slots(slab)[td_link_slot(desired.alloc)],
+                  desired.free_half | (uint64_t)desired.shape << 32);
     return true;
 }
 

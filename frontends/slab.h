@@ -1,28 +1,31 @@
 // Slabs: what a front end's caches are made of, and the policy that both front ends share.
 //
-// A slab is an array of words. The first ones are the bins, eight bytes for each size class, indexed by it; the last
-// ones are slots that hold objects. A bin owns two stacks of slots, and names its slots by their word's index in the
-// slab. Allocations pop from one stack, frees push to the other; when the former is empty the two change roles.
+// A slab is an array of words. The first ones are the bins, two words for each size class, at twice its index; the last
+// ones are slots with links to objects (base/link.h). A bin owns two stacks of slots. Allocations pop from one stack,
+// frees push to the other; when the former is empty the two change roles.
 //
-//     word  0 ...              80 | 81 ...               |
-//          +-----+-----+---+-----+-----------------------+---------+----+----+----+----+----+----+----+----+--------
-//          | bin | bin |   | bin | budget and statistics |         |NULL| a1 | a2 |    |NULL| f1 | f2 |    |
-//          |  0  |  1  |   | 80  |                       |         |    |    |    |    |    |    |    |    |
-//          +-----+-----+---+-----+-----------------------+---------+----+----+----+----+----+----+----+----+--------
-//                                                                    alloc_top     free_bottom  free_top
+//     word  0 ...                160 | 162 ...               |
+//          +-----+-----+---+---------+-----------------------+---------+----+----+----+----+----+----+----+----+-------
+//          | bin | bin |   |   bin   | budget and statistics |         |NULL| a1 | a2 |    |NULL| f1 | f2 |    |
+//          |  0  |  1  |   |   80    |                       |         |    |    |    |    |    |    |    |    |
+//          +-----+-----+---+---------+-----------------------+---------+----+----+----+----+----+----+----+----+-------
+//                                                                        copied to `alloc`  free_bottom  free_top
 //
-// Pop takes slot[alloc_top]; if that is NULL the stack is empty. Push stores to slot[free_top + 1] unless free_room is
-// 0. Either is committed by one store, so a slab of zeros is valid: every top is 0, slot 0 is bin 0, always zero, and
-// no room keeps everything out. A bin's first slots are few; one that grows gets more of them elsewhere in the slab, so
-// a slab touches no more memory than its bins need. Slots given up stay unused.
+// A bin keeps a copy of the link on top of the stack of allocations. Pop takes its object and copies the link below, in
+// whose slot's number the one after is found; below the first is one that has a number and no object. Push stores to
+// slot[free_top + 1] unless free_room is 0. Either is committed by one store, so a slab of zeros is valid: slot 0 is
+// bin 0, always zero, and no room keeps everything out. A bin's first slots are few; one that grows gets more of them
+// elsewhere in the slab, so a slab touches no more memory than its bins need. Slots given up stay unused.
 //
 // Classes above TD_TABLE_BYTES have one stack, that of frees, and pop from it as well: see below.
 //
 // Why two stacks: with one, a malloc that follows a free waits for the very store that the free ends with, whose
 // address waits for the page map, which waits for the pointer that the malloc before returned: in a loop of nothing
-// else 16 cycles for each pair, against 10 with two. Why one for larger classes: filling or clearing the object takes
-// longer than that chain, and takes least if the object is the one freed last, whose lines are in the nearest cache.
-// A pop from two stacks prefetches the object that comes next.
+// else 16 cycles for each pair, against 10 with two. Why a copy of the link: with the number of its slot instead, each
+// object would be a load later, and what follows it through the page map to where free stores; where sizes change, the
+// next malloc waits for that. Why one stack for larger classes: filling or clearing the object takes longer than that
+// chain, and takes least if the object is the one freed last, whose lines are in the nearest cache. A pop from two
+// stacks prefetches the object that comes next.
 //
 // What may change a bin while its owner runs is the front end's business: `struct td_slab_ops` is how the policy asks.
 #ifndef FRONTENDS_SLAB_H_
@@ -30,60 +33,67 @@
 
 #include "base/atomic.h"
 #include "base/config.h"
+#include "base/link.h"
 #include "base/lock.h"
 #include "base/size_class.h"
 #include "frontends/frontend.h"
 
 #pragma GCC visibility push(hidden)
 
-//        0            15 16         29 30    31 32            47 48            63
-//       +---------------+-------------+--------+---------------+---------------+
-//       |   alloc_top   | free_bottom | region |   free_top    |   free_room   |
-//       +---------------+-------------+--------+---------------+---------------+
-//        alloc_half                             free_half
+//        0            15 16                                           63
+//       +---------------+-----------------------------------------------+
+//       |     slot      |             the object popped next            |     alloc
+//       +---------------+---------------+-------------+--------+--------+
+//       |   free_top    |   free_room   | free_bottom | region | unused |
+//       +---------------+---------------+-------------+--------+--------+
+//        free_half                       shape
 //
-// Pops and pushes load and store whole halves, and so does whatever follows them soon: a load of the whole word would
-// have to wait until two stores of halves are in the cache. And stores of 16 bits take Zen 4 into a state, in some runs
-// of a program and not in others, in which a pair takes twice as long.
-union td_slab_bin {
-    struct {
-        uint16_t alloc_top;         // the slot that is popped next; the NULL below the stack if it is empty
-        uint16_t free_bottom : 14;  // the NULL below the stack of frees; the other stack is right before it or behind
-        uint16_t region : 2;        // how many slots each stack has
-        uint16_t free_top;          // the slot that was pushed last, as above
-        uint16_t free_room;         // how many more may be pushed
-    };
-    struct {
-        uint32_t alloc_half;
+// Pops store `alloc`, pushes `free_half`, and who follows them soon loads the same and no more: a load of the second
+// word would have to wait until a store of its half is in the cache. And stores of 16 bits take Zen 4 into a state, in
+// some runs of a program and not in others, in which a pair takes twice as long.
+struct td_slab_bin {
+    td_link alloc;  // what is in the slot that it names; no object if the stack is empty
+    union {
+        struct {
+            uint16_t free_top;   // the slot that was pushed last; the one below the stack if it is empty
+            uint16_t free_room;  // how many more may be pushed
+        };
         uint32_t free_half;
     };
-    uint64_t word;  // what the policy compares and replaces at once
-};
+    union {
+        struct {
+            uint16_t free_bottom : 14;  // the slot below the stack; the other stack is right before it or behind
+            uint16_t region : 2;        // how many slots each stack has
+        };
+        uint32_t shape;
+    };
+} TD_ALIGNED(16);
 
-_Static_assert(sizeof(union td_slab_bin) == sizeof(void *), "a bin is a word");
-_Static_assert(TD_SLAB_BYTES / sizeof(void *) <= 1 << 14, "`free_bottom` has 14 bits");
+_Static_assert(sizeof(struct td_slab_bin) == 16, "the policy replaces a bin by one store of as much");
+_Static_assert(sizeof(struct td_slab_bin) == 2 * sizeof(td_link), "the class code is the bin's first word");
+_Static_assert(TD_SLAB_BYTES / sizeof(td_link) <= 1 << 14, "`free_bottom` has 14 bits");
 
 // What a push adds to `free_half`: one to `free_top`, and minus one to `free_room`.
 #define TD_SLAB_PUSH 0xffff0001u
 
 struct td_slab {
-    union td_slab_bin bins[TD_CLASS_COUNT];  // owner only, by the rules of its front end; others read it as statistic
-    uint32_t words_used;                     // atomic, any thread; words that bins own, from the slab's begin
-    uint32_t hand;                           // a hint; the class whose bin was asked last to give capacity up
-    size_t budget_bytes;                     // what `capacity_bytes` may be; where it changes, its thread's only
-    int64_t capacity_bytes;                  // atomic, any thread; the sum over all bins of what they may hold in frees
-    uint64_t refills;                        // statistic
-    uint64_t flushes;                        // statistic
-    uint64_t activity_seen;                  // guarded by the maintenance lock: what `activity` was
-    uint32_t idle_ticks;                     // guarded by the maintenance lock; of a warm slab by its registry
-    uint32_t swaps;                          // a hint; how often stacks changed roles without the policy
-    struct td_slab *next;                    // the front end's lists
+    struct td_slab_bin bins[TD_CLASS_COUNT];  // owner only, by the rules of its front end; others read it as statistic
+    uint32_t words_used;                      // atomic, any thread; words that bins own, from the slab's begin
+    uint32_t hand;                            // a hint; the class whose bin was asked last to give capacity up
+    size_t budget_bytes;                      // what `capacity_bytes` may be; where it changes, its thread's only
+    int64_t capacity_bytes;  // atomic, any thread; the sum over all bins of what they may hold in frees
+    uint64_t refills;        // statistic
+    uint64_t flushes;        // statistic
+    uint64_t activity_seen;  // guarded by the maintenance lock: what `activity` was
+    uint32_t idle_ticks;     // guarded by the maintenance lock; of a warm slab by its registry
+    uint32_t swaps;          // a hint; how often stacks changed roles without the policy
+    struct td_slab *next;    // the front end's lists
     struct td_slab *prev;
     struct td_lock lock;              // of a locked slab
     uint8_t history[TD_CLASS_COUNT];  // statistic, a hint: how the bin's slow paths were walked
 };
 
-_Static_assert(offsetof(struct td_slab, bins) == 0, "a bin's index is a word's index");
+_Static_assert(offsetof(struct td_slab, bins) == 0, "a class code is a word's index");
 
 // Steps on bins, each of them atomic with regard to the slab's owner. The per-CPU front end's steps act on the slab of
 // the CPU that they happen to run on, and `slab` is a hint; so no caller may assume that two steps met one slab.
@@ -93,22 +103,11 @@ struct td_slab_ops {
     size_t (*pop_batch)(struct td_slab *slab, size_t class_index, void **objects, size_t count);
     // Moves the last ones of `objects` to the stack of frees, as many as it has room for. Returns how many.
     size_t (*push_batch)(struct td_slab *slab, size_t class_index, void *const *objects, size_t count);
-    // Replaces the bin of just this slab if it is still `expected`.
-    bool (*replace_bin)(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired);
+    // Replaces the bin of just this slab if it is still `expected`. Of `desired.alloc` the slot alone counts: what is
+    // in it may change while the bin does not, and is looked up at that time.
+    bool (*replace_bin)(struct td_slab *slab, size_t class_index, struct td_slab_bin expected,
+                        struct td_slab_bin desired);
 };
-
-// Where in the bin the half lies that a pop changes, and what a pop takes from it.
-static inline size_t td_slab_pop_offset(bool has_two_stacks) {
-    return has_two_stacks ? offsetof(union td_slab_bin, alloc_half) : offsetof(union td_slab_bin, free_half);
-}
-
-static inline uint32_t *td_slab_pop_half(union td_slab_bin *bin, bool has_two_stacks) {
-    return has_two_stacks ? &bin->alloc_half : &bin->free_half;
-}
-
-static inline uint32_t td_slab_pop_step(bool has_two_stacks) {
-    return has_two_stacks ? 1 : TD_SLAB_PUSH;
-}
 
 // How many slots each stack has, by `region`: none at first, then more as the bin grows.
 enum td_region { TD_REGION_NONE, TD_REGION_FIRST, TD_REGION_SECOND, TD_REGION_WHOLE };
@@ -128,9 +127,14 @@ static inline size_t td_slab_first_bytes(size_t class_index) {
     return (info->bin_max < TD_BIN_MIN ? info->bin_max : TD_BIN_MIN) * (size_t)info->object_bytes;
 }
 
-static inline void **td_slab_slots(struct td_slab *slab) {
-    return (void **)slab;
+static inline td_link *td_slab_slots(struct td_slab *slab) {
+    return (td_link *)slab;
 }
+
+// A load may have to wait for a store that has the same place in another page: up to three times as long for a pair. So
+// slabs, which are stored to most, begin here in a page or as many KiB behind it: no bin then lies where an object of a
+// power of two that it holds begins, but for those of 16 bytes.
+#define TD_SLAB_PLACE ((size_t)16)
 
 // A slab without objects, or NULL. It begins `place` bytes into a page.
 struct td_slab *td_slab_new(size_t budget_bytes, size_t place);
@@ -147,33 +151,29 @@ struct td_slab *td_slab_make(struct td_slab_maker *maker, size_t place);
 // Needs the maker's lock.
 void td_slab_leave_spare(struct td_slab_maker *maker, struct td_slab *slab);
 
-// The NULL below the stack of allocations, where the class has one. By the word alone: the slots may be another CPU's
-// by now, and its stores be seen in any order.
-static inline size_t td_slab_alloc_bottom(union td_slab_bin bin, size_t class_index) {
-    size_t distance = td_slab_region_slots(class_index, (enum td_region)bin.region) + 1;
-    return bin.alloc_top < bin.free_bottom ? bin.free_bottom - distance : bin.free_bottom + distance;
+// The bin as it is now. Its words may be of different times: that they were one bin is certain only if it is that when
+// it is replaced.
+static inline TD_ALWAYS_INLINE struct td_slab_bin td_slab_load_bin(const struct td_slab *slab, size_t class_index) {
+    const struct td_slab_bin *bin = &slab->bins[class_index];
+    return (struct td_slab_bin){.alloc = td_load_relaxed(&bin->alloc),
+                                .free_half = td_load_relaxed(&bin->free_half),
+                                .shape = td_load_relaxed(&bin->shape)};
 }
 
-// What the bin's word is, and what it is to be once the stacks have changed roles. False if they may not: allocations
-// are not out of objects, or there are fewer than `least` frees. The halves may be of different
-// times: that they were one word is certain only if the word is `*expected` when it is replaced.
-static inline bool td_slab_swapped_bin(const struct td_slab *slab, size_t class_index, size_t least, uint64_t *expected,
-                                       uint64_t *desired) {
-    const union td_slab_bin *bin = &slab->bins[class_index];
-    union td_slab_bin old;
-    old.alloc_half = td_load_relaxed(&bin->alloc_half);
-    old.free_half = td_load_relaxed(&bin->free_half);
-    size_t count = (size_t)old.free_top - old.free_bottom;
-    if (old.alloc_top != td_slab_alloc_bottom(old, class_index) || count < least || count == 0)
+// What the bin is, and what it is to be once the stacks have changed roles. False if they may not: allocations are not
+// out of objects, or there are fewer than `least` frees.
+static inline bool td_slab_swapped_bin(const struct td_slab *slab, size_t class_index, size_t least,
+                                       struct td_slab_bin *expected, struct td_slab_bin *desired) {
+    *expected = td_slab_load_bin(slab, class_index);
+    size_t count = (size_t)expected->free_top - expected->free_bottom;
+    if (td_link_object(expected->alloc) != NULL || count < least || count == 0)
         return false;
-    union td_slab_bin swapped = old;
-    swapped.alloc_top = old.free_top;
+    *desired = *expected;
+    desired->alloc = expected->free_top;
     // What is empty is at its bottom.
-    swapped.free_top = old.alloc_top;
-    swapped.free_bottom = old.alloc_top & 0x3fffu;
-    swapped.free_room = (uint16_t)(count + old.free_room);
-    *expected = old.word;
-    *desired = swapped.word;
+    desired->free_top = (uint16_t)td_link_slot(expected->alloc);
+    desired->free_bottom = desired->free_top & 0x3fffu;
+    desired->free_room = (uint16_t)(count + expected->free_room);
     return true;
 }
 
@@ -207,36 +207,49 @@ bool td_slab_becomes_idle(struct td_slab *slab);
 // The steps on a slab that nobody else uses at the same time.
 extern const struct td_slab_ops td_slab_plain_ops;
 
-// The same, for one object.
-static inline void *td_slab_plain_pop(struct td_slab *slab, size_t class_index, bool has_two_stacks) {
-    union td_slab_bin *bin = &slab->bins[class_index];
-    uint32_t old = *td_slab_pop_half(bin, has_two_stacks);
-    size_t top = (uint16_t)old;
-    void *object = td_slab_slots(slab)[top];
-    if (td_unlikely(object == NULL))
-        return NULL;
-    // The code is shorter, by what makes malloc fit into a line of 64 bytes, if addresses are computed twice.
-    TD_OPAQUE(top);
-    // Nobody has touched it since it was allocated last, in most programs long ago.
-    if (has_two_stacks)
-        __builtin_prefetch(td_slab_slots(slab)[top - 1], 1);
-    TD_OPAQUE(class_index);
-    bin = &slab->bins[class_index];
-    td_store_relaxed(td_slab_pop_half(bin, has_two_stacks), old - td_slab_pop_step(has_two_stacks));
+// The same, for one object that comes from the stack of frees.
+static inline void *td_slab_plain_pop_freed(struct td_slab *slab, size_t class_code) {
+    td_link *slots = td_slab_slots(slab);
+    struct td_slab_bin *bin = (struct td_slab_bin *)&slots[class_code];
+    uint32_t old = bin->free_half;
+    void *object = td_link_object(slots[(uint16_t)old]);
+    if (td_likely(object != NULL))
+        td_store_relaxed(&bin->free_half, old - TD_SLAB_PUSH);
     return object;
 }
 
-static inline bool td_slab_plain_push(struct td_slab *slab, size_t class_index, void *object) {
-    union td_slab_bin *bin = &slab->bins[class_index];
-    void **slots = td_slab_slots(slab);
+// The same, for one object. `class_code` and `top` are made opaque so that addresses are computed twice: the code is
+// shorter then, by what makes malloc fit into a line of 64 bytes.
+static inline TD_ALWAYS_INLINE void *td_slab_plain_pop(struct td_slab *slab, size_t class_code, bool has_two_stacks) {
+    td_link *slots = td_slab_slots(slab);
+    if (!has_two_stacks)
+        return td_slab_plain_pop_freed(slab, class_code);
+    td_link link = slots[class_code];
+    size_t slot = td_link_slot(link);
+    TD_OPAQUE(slot);  // and so that it is computed first
+    void *object = td_link_object(link);
+    if (td_unlikely(object == NULL))
+        return NULL;
+    td_link next = slots[slot - 1];
+    TD_OPAQUE(class_code);
+    td_store_relaxed(&slots[class_code], next);
+    // Nobody has touched it since it was allocated last, in most programs long ago.
+    __builtin_prefetch(td_link_object(next), 1);
+    return object;
+}
+
+static inline bool td_slab_plain_push(struct td_slab *slab, size_t class_code, void *object) {
+    td_link *slots = td_slab_slots(slab);
+    struct td_slab_bin *bin = (struct td_slab_bin *)&slots[class_code];
     uint32_t old = bin->free_half;
     size_t top = (uint16_t)old;
+    td_link link = td_link_to(object) + top;
     uint32_t pushed;
     // There is no room; or what was freed last is being freed again, and the slow path is to see that.
-    if (td_unlikely(__builtin_sub_overflow(old, -TD_SLAB_PUSH, &pushed) || slots[top] == object))
+    if (td_unlikely(__builtin_sub_overflow(old, -TD_SLAB_PUSH, &pushed) || slots[top] == link))
         return false;
     TD_OPAQUE(top);  // as above
-    slots[top + 1] = object;
+    slots[top + 1] = link + 1;
     td_store_relaxed(&bin->free_half, pushed);
     return true;
 }

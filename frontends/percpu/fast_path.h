@@ -6,12 +6,12 @@
 
 #pragma GCC visibility push(hidden)
 
-static inline TD_ALWAYS_INLINE void *td_frontend_pop(size_t class_index, bool has_two_stacks) {
-    return td_rseq_pop(class_index, has_two_stacks);
+static inline TD_ALWAYS_INLINE void *td_frontend_pop(size_t class_code, bool has_two_stacks) {
+    return td_rseq_pop(class_code, has_two_stacks);
 }
 
-static inline TD_ALWAYS_INLINE bool td_frontend_push(size_t class_index, void *object) {
-    return td_rseq_push(class_index, object);
+static inline TD_ALWAYS_INLINE bool td_frontend_push(size_t class_code, void *object) {
+    return td_rseq_push(class_code, object);
 }
 
 #pragma GCC visibility pop

@@ -23,7 +23,7 @@ static bool is_checked;       // atomic, any thread
 
 static size_t rseq_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
     (void)slab;
-    return td_rseq_pop_batch(class_index, td_class_has_two_stacks(class_index), objects, count);
+    return td_rseq_pop_batch(class_index, objects, count);
 }
 
 static size_t rseq_push_batch(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
@@ -31,7 +31,8 @@ static size_t rseq_push_batch(struct td_slab *slab, size_t class_index, void *co
     return td_rseq_push_batch(class_index, objects, count);
 }
 
-static bool rseq_replace_bin(struct td_slab *slab, size_t class_index, uint64_t expected, uint64_t desired) {
+static bool rseq_replace_bin(struct td_slab *slab, size_t class_index, struct td_slab_bin expected,
+                             struct td_slab_bin desired) {
     return td_rseq_replace_bin(slab, class_index, expected, desired);
 }
 
@@ -46,7 +47,7 @@ struct attachment {
 // Makes and publishes a slab for the index unless it has one. Returns the one that it has: NULL if that is being
 // emptied, or there is no memory.
 static struct td_slab *install_slab(uint32_t index) {
-    struct td_slab *slab = td_slab_make(&maker, TD_SLAB_PLACE);
+    struct td_slab *slab = td_slab_make(&maker, TD_CPU_SLAB_PLACE);
     if (slab == NULL)
         return NULL;
     td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
@@ -192,11 +193,11 @@ static struct td_slab *current_slab(void) {
 void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure on_failure) {
     // What most misses need is done here, in few instructions.
     struct td_slab *slab = current_slab();
-    uint64_t expected, desired;
+    struct td_slab_bin expected, desired;
     if (td_likely(slab != NULL &&
                   td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired) &&
                   td_rseq_replace_bin(slab, class_index, expected, desired))) {
-        void *object = td_frontend_pop(class_index, true);
+        void *object = td_frontend_pop(td_class_code(class_index), true);
         // A handler must not: whom it interrupted may hold the locks.
         if (td_unlikely(td_slab_count_swap(slab)) && !is_in_slow_path)
             td_frontend_maintain();

@@ -23,19 +23,19 @@ struct td_rseq_area {
     uint32_t padding;
 } TD_ALIGNED(32);
 
-_Static_assert(offsetof(union td_slab_bin, alloc_half) == 0 && offsetof(union td_slab_bin, free_half) == 4,
+_Static_assert(offsetof(struct td_slab_bin, alloc) == 0 && offsetof(struct td_slab_bin, free_half) == 8 &&
+                   offsetof(struct td_slab_bin, shape) == 12,
                "the sequences find them there");
+_Static_assert(TD_LINK_SHIFT == 16, "the sequences shift by this");
 _Static_assert(TD_SLAB_PUSH == -0xffffu, "the sequences subtract this");
 _Static_assert(offsetof(struct td_rseq_area, rseq_cs) == 8, "the sequences write there");
 _Static_assert(offsetof(struct td_rseq_area, mm_cid) == 24, "the kernel's layout");
 
-// A load may have to wait for a store that has the same place in another page: up to three times as long for a pair. So
-// the places where sequences store most, a slab's bins, are kept apart from those where they load: the rseq areas,
-// which glibc has at the begin of a page or at its end, and the table below, as far as its first 250 entries. And both
-// are kept apart from where programs store: behind a multiple of 1 KiB no bin lies where an object of a power of two
-// that it holds begins, and a multiple of 16 that is little else is the table's.
-#define TD_SLAB_PLACE ((size_t)1024)
-#define TD_TABLE_PLACE ((size_t)2096)
+// As TD_SLAB_PLACE, but kept apart from where sequences load as well: the rseq areas, which glibc has at the begin of a
+// page or at its end, and the table below, as far as its first 190 entries. That one's place is a multiple of 16 that
+// is little else, which few objects have.
+#define TD_CPU_SLAB_PLACE ((size_t)1024 + TD_SLAB_PLACE)
+#define TD_TABLE_PLACE ((size_t)2544)
 
 // What a sequence finds a slab with. All zeros at first, so that it takes no room in the file.
 struct td_percpu {
@@ -55,8 +55,7 @@ extern struct td_percpu td_percpu;
 // unregisters one while its thread lives, or has threads made by one that did, is taken for granted.
 #define TD_NO_INDEX TD_MAX_CPUS
 
-_Static_assert(TD_SLAB_PLACE % 1024 == 0, "kept apart from the objects of each bin");
-_Static_assert(TD_SLAB_PLACE + sizeof(struct td_slab) <= TD_TABLE_PLACE, "kept apart from the bins");
+_Static_assert(TD_CPU_SLAB_PLACE + sizeof(struct td_slab) <= TD_TABLE_PLACE, "kept apart from the bins");
 _Static_assert(offsetof(struct td_percpu, slabs) == TD_TABLE_PLACE, "`padding` leaves no gap");
 _Static_assert(sizeof(struct td_rseq_area) == 32, "the sequences find the area that a field is in by rounding down");
 
@@ -68,13 +67,13 @@ _Static_assert(sizeof(struct td_rseq_area) == 32, "the sequences find the area t
 #error "Tandem runs on x86-64 and aarch64"
 #endif
 
-// Each architecture's file defines, for `class_index` of a class:
+// Each architecture's file defines:
 //
-//   void *td_rseq_pop(class_index, has_two_stacks)
+//   void *td_rseq_pop(class_code, has_two_stacks)
 //       an object of the stack that allocations pop from; NULL if that is empty or there is no slab
-//   bool td_rseq_push(class_index, object)
+//   bool td_rseq_push(class_code, object)
 //       false if the bin is full, there is no slab, or `object` is what was pushed last
-//   size_t td_rseq_pop_batch(class_index, has_two_stacks, objects, count)
+//   size_t td_rseq_pop_batch(class_index, objects, count)
 //   size_t td_rseq_push_batch(class_index, objects, count)
 //   bool td_rseq_replace_bin(slab, class_index, expected, desired)
 //       as td_slab_ops has them

@@ -44,142 +44,190 @@ static inline TD_ALWAYS_INLINE uintptr_t td_rseq_index(intptr_t index_offset) {
 
 #define TD_RSEQ_INPUTS                                                                                                 \
     [index] "r"(index), [area] "r"(index & -sizeof(struct td_rseq_area)), [slabs] "r"(td_percpu.slabs),                \
-        [class_offset] "r"(class_index * sizeof(union td_slab_bin))
+        [code] "r"(class_code)
 
-// `offset` is where the half of the bin lies that `step` changes.
-#define TD_RSEQ_POP(offset, step)                                                                                      \
-    __asm__ volatile(                                                                                                  \
-        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]",                             \
-                                           "2f") "add %[bin], %[slab], %[class_offset]\n\t"                            \
-                                                 "ldr %w[half], [%[bin], #" offset "]\n\t"                             \
-                                                 "and %w[top], %w[half], #0xffff\n\t"                                  \
-                                                 "ldr %[object], [%[slab], %[top], lsl #3]\n\t"                        \
-                                                 "cbz %[object], 2f\n\t" step "str %w[half], [%[bin], #" offset "]\n"  \
-                                                 "2:\n"                                                                \
-        : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [half] "=&r"(half), [top] "=&r"(top)           \
-        : TD_RSEQ_INPUTS                                                                                               \
-        : "memory", "cc")
+// `link` loads what `object` is to be made of; `step` ends in the store that commits.
+#define TD_RSEQ_POP(link, step)                                                                                        \
+    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]",                \
+                                                        "2f") "add %[bin], %[slab], %[code], lsl #3\n\t" link          \
+                                                              "lsr %[object], %[object], #16\n\t"                      \
+                                                              "cbz %[object], 2f\n\t" step "2:\n"                      \
+                     : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [next] "=&r"(next)                \
+                     : TD_RSEQ_INPUTS                                                                                  \
+                     : "memory", "cc")
 
-static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_index, bool has_two_stacks) {
+static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two_stacks) {
     intptr_t offset = td_load_relaxed(&td_percpu.index_offset);
     if (td_unlikely(offset == 0))
         return NULL;
     uintptr_t index = td_rseq_index(offset);
     void *object;
-    uint64_t slab, bin, half, top;
+    uint64_t slab, bin, next;
     if (has_two_stacks)
-        TD_RSEQ_POP("0", "add %[top], %[slab], %[top], lsl #3\n\t"
-                         "ldur %[top], [%[top], #-8]\n\t"
-                         "prfm pstl1keep, [%[top]]\n\t"
-                         "sub %w[half], %w[half], #1\n\t");
+        TD_RSEQ_POP("ldr %[object], [%[bin]]\n\t"
+                    "and %[next], %[object], #0xffff\n\t"
+                    "add %[next], %[slab], %[next], lsl #3\n\t",
+                    "ldur %[next], [%[next], #-8]\n\t"
+                    "str %[next], [%[bin]]\n");
     else
-        TD_RSEQ_POP("4", "add %w[half], %w[half], #0x10, lsl #12\n\t"
-                         "sub %w[half], %w[half], #1\n\t");
+        TD_RSEQ_POP("ldr %w[next], [%[bin], #8]\n\t"
+                    "and %w[object], %w[next], #0xffff\n\t"
+                    "ldr %[object], [%[slab], %[object], lsl #3]\n\t",
+                    "add %w[next], %w[next], #0x10, lsl #12\n\t"
+                    "sub %w[next], %w[next], #1\n\t"
+                    "str %w[next], [%[bin], #8]\n");
+    if (td_unlikely(object == NULL))
+        return NULL;
+    if (has_two_stacks)
+        __builtin_prefetch(td_link_object(next), 1);
     return object;
 }
 
-static inline bool td_rseq_push(size_t class_index, void *object) {
+static inline bool td_rseq_push(size_t class_code, void *object) {
     uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
-    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "add x10, x9, %[class_offset]\n\t"
-                                                                                      "ldr w11, [x10, #4]\n\t"
+    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "add x10, x9, %[code], lsl #3\n\t"
+                                                                                      "ldr w11, [x10, #8]\n\t"
                                                                                       "cmp w11, #0x10, lsl #12\n\t"
                                                                                       "b.lo %l[miss]\n\t"
                                                                                       "and w12, w11, #0xffff\n\t"
                                                                                       "add x9, x9, x12, lsl #3\n\t"
-                                                                                      "ldr x12, [x9]\n\t"
-                                                                                      "cmp x12, %[object]\n\t"
+                                                                                      "add x12, x12, %[link]\n\t"
+                                                                                      "ldr x13, [x9]\n\t"
+                                                                                      "cmp x13, x12\n\t"
                                                                                       "b.eq %l[miss]\n\t"
-                                                                                      "str %[object], [x9, #8]\n\t"
+                                                                                      "add x12, x12, #1\n\t"
+                                                                                      "str x12, [x9, #8]\n\t"
                                                                                       "sub w11, w11, #0x10, lsl #12\n\t"
                                                                                       "add w11, w11, #1\n\t"
-                                                                                      "str w11, [x10, #4]\n"
+                                                                                      "str w11, [x10, #8]\n"
                                                                                       "2:\n"
                  :
-                 : TD_RSEQ_INPUTS, [object] "r"(object)
-                 : "memory", "cc", "x9", "x10", "x11", "x12"
+                 : TD_RSEQ_INPUTS, [link] "r"(td_link_to(object))
+                 : "memory", "cc", "x9", "x10", "x11", "x12", "x13"
                  : miss);
     return true;
 miss:
     return false;
 }
 
-static inline size_t td_rseq_pop_batch(size_t class_index, bool has_two_stacks, void **objects, size_t count) {
-    size_t half_of_bin = class_index * sizeof(union td_slab_bin) + td_slab_pop_offset(has_two_stacks);
+// The stack of allocations; `link` is what `alloc` is to be.
+static inline size_t td_rseq_pop_batch_allocs(size_t class_code, void **objects, size_t count) {
+    uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
+    uint64_t slab, bin, link, moved, object;
+    __asm__ volatile(
+        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
+                                           "2f") "add %[bin], %[slab], %[code], lsl #3\n\t"
+                                                 "ldr %[link], [%[bin]]\n"
+                                                 "5:\n\t"
+                                                 "cmp %[moved], %[count]\n\t"
+                                                 "b.hs 6f\n\t"
+                                                 "lsr %[object], %[link], #16\n\t"
+                                                 "cbz %[object], 6f\n\t"
+                                                 "str %[object], [%[objects], %[moved], lsl #3]\n\t"
+                                                 "and %[link], %[link], #0xffff\n\t"
+                                                 "add %[link], %[slab], %[link], lsl #3\n\t"
+                                                 "ldur %[link], [%[link], #-8]\n\t"
+                                                 "add %[moved], %[moved], #1\n\t"
+                                                 "b 5b\n"
+                                                 "6:\n\t"
+                                                 "str %[link], [%[bin]]\n"
+                                                 "2:\n"
+        : [slab] "=&r"(slab), [bin] "=&r"(bin), [link] "=&r"(link), [moved] "=&r"(moved), [object] "=&r"(object)
+        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
+        : "memory", "cc");
+    return moved;
+}
+
+// The stack of frees.
+static inline size_t td_rseq_pop_batch_frees(size_t class_code, void **objects, size_t count) {
     uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
     uint64_t slab, bin, half, moved, object;
     __asm__ volatile(
         TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
-                                           "2f") "add %[bin], %[slab], %[half_of_bin]\n\t"
-                                                 "ldr %w[half], [%[bin]]\n"
+                                           "2f") "add %[bin], %[slab], %[code], lsl #3\n\t"
+                                                 "ldr %w[half], [%[bin], #8]\n"
                                                  "5:\n\t"
                                                  "cmp %[moved], %[count]\n\t"
                                                  "b.hs 6f\n\t"
                                                  "and %w[object], %w[half], #0xffff\n\t"
                                                  "ldr %[object], [%[slab], %[object], lsl #3]\n\t"
+                                                 "lsr %[object], %[object], #16\n\t"
                                                  "cbz %[object], 6f\n\t"
                                                  "str %[object], [%[objects], %[moved], lsl #3]\n\t"
                                                  "sub %w[half], %w[half], %w[step]\n\t"
                                                  "add %[moved], %[moved], #1\n\t"
                                                  "b 5b\n"
                                                  "6:\n\t"
-                                                 "str %w[half], [%[bin]]\n"
+                                                 "str %w[half], [%[bin], #8]\n"
                                                  "2:\n"
         : [slab] "=&r"(slab), [bin] "=&r"(bin), [half] "=&r"(half), [moved] "=&r"(moved), [object] "=&r"(object)
-        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [half_of_bin] "r"(half_of_bin),
-          [step] "r"(td_slab_pop_step(has_two_stacks))
+        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [step] "r"(TD_SLAB_PUSH)
         : "memory", "cc");
     return moved;
 }
 
 static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects, size_t count) {
+    size_t class_code = td_class_code(class_index);
     uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
-    uint64_t slab, bin, half, top, moved, from, object;
+    uint64_t slab, bin, half, top, moved, from, link;
     __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
-                                                        "2f") "add %[bin], %[slab], %[class_offset]\n\t"
-                                                              "ldr %w[half], [%[bin], #4]\n\t"
+                                                        "2f") "add %[bin], %[slab], %[code], lsl #3\n\t"
+                                                              "ldr %w[half], [%[bin], #8]\n\t"
                                                               "lsr %w[moved], %w[half], #16\n\t"
                                                               "cmp %[moved], %[count]\n\t"
                                                               "csel %[moved], %[moved], %[count], ls\n\t"
-                                                              "sub %[from], %[count], %[moved]\n\t"
-                                                              "add %[slab], %[slab], #8\n"
+                                                              "sub %[from], %[count], %[moved]\n"
                                                               "5:\n\t"
                                                               "cmp %[from], %[count]\n\t"
                                                               "b.hs 6f\n\t"
-                                                              "and %w[top], %w[half], #0xffff\n\t"
-                                                              "ldr %[object], [%[objects], %[from], lsl #3]\n\t"
-                                                              "str %[object], [%[slab], %[top], lsl #3]\n\t"
                                                               "add %w[half], %w[half], %w[step]\n\t"
+                                                              "and %[top], %[half], #0xffff\n\t"
+                                                              "ldr %[link], [%[objects], %[from], lsl #3]\n\t"
+                                                              "orr %[link], %[top], %[link], lsl #16\n\t"
+                                                              "str %[link], [%[slab], %[top], lsl #3]\n\t"
                                                               "add %[from], %[from], #1\n\t"
                                                               "b 5b\n"
                                                               "6:\n\t"
-                                                              "str %w[half], [%[bin], #4]\n"
+                                                              "str %w[half], [%[bin], #8]\n"
                                                               "2:\n"
                      : [slab] "=&r"(slab), [bin] "=&r"(bin), [half] "=&r"(half), [top] "=&r"(top), [moved] "=&r"(moved),
-                       [from] "=&r"(from), [object] "=&r"(object)
+                       [from] "=&r"(from), [link] "=&r"(link)
                      : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [step] "r"(TD_SLAB_PUSH)
                      : "memory", "cc");
     return moved;
 }
 
-static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size_t class_index, uint64_t expected,
-                                       uint64_t desired) {
+static inline size_t td_rseq_pop_batch(size_t class_index, void **objects, size_t count) {
+    size_t class_code = td_class_code(class_index);
+    return td_class_has_two_stacks(class_index) ? td_rseq_pop_batch_allocs(class_code, objects, count)
+                                                : td_rseq_pop_batch_frees(class_code, objects, count);
+}
+
+// A pair of registers may be stored in two steps, with an interrupt between them; exclusively it is stored at once or,
+// as after an interrupt, not at all, and then everything begins anew.
+static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size_t class_index,
+                                       struct td_slab_bin expected, struct td_slab_bin desired) {
+    size_t class_code = td_class_code(class_index);
     uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
-    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "cmp x9, %[expected_slab]\n\t"
-                                                                                      "b.ne %l[miss]\n\t"
-                                                                                      "add x9, x9, %[class_offset]\n\t"
-                                                                                      "ldr w10, [x9]\n\t"
-                                                                                      "cmp w10, %w[expected]\n\t"
-                                                                                      "b.ne %l[miss]\n\t"
-                                                                                      "ldr w10, [x9, #4]\n\t"
-                                                                                      "cmp w10, %w[expected_free]\n\t"
-                                                                                      "b.ne %l[miss]\n\t"
-                                                                                      "str %[desired], [x9]\n"
-                                                                                      "2:\n"
-                 :
-                 : TD_RSEQ_INPUTS, [expected_slab] "r"(expected_slab), [expected] "r"(expected),
-                   [expected_free] "r"(expected >> 32), [desired] "r"(desired)
-                 : "memory", "cc", "x9", "x10"
-                 : miss);
+    __asm__ goto(
+        TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "cmp x9, %[expected_slab]\n\t"
+                                                                             "b.ne %l[miss]\n\t"
+                                                                             "add x10, x9, %[code], lsl #3\n\t"
+                                                                             "ldp x11, x12, [%[expected]]\n\t"
+                                                                             "ldxp x13, x14, [x10]\n\t"
+                                                                             "cmp x11, x13\n\t"
+                                                                             "ccmp x12, x14, #0, eq\n\t"
+                                                                             "b.ne %l[miss]\n\t"
+                                                                             "ldp x11, x12, [%[desired]]\n\t"
+                                                                             "and x11, x11, #0xffff\n\t"
+                                                                             "ldr x11, [x9, x11, lsl #3]\n\t"
+                                                                             "stxp w13, x11, x12, [x10]\n"
+                                                                             "2:\n\t"
+                                                                             "cbnz w13, 0b\n"
+        :
+        : TD_RSEQ_INPUTS, [expected_slab] "r"(expected_slab), [expected] "r"(&expected), [desired] "r"(&desired)
+        : "memory", "cc", "x9", "x10", "x11", "x12", "x13", "x14"
+        : miss);
     return true;
 miss:
     return false;

@@ -33,159 +33,196 @@ static inline TD_ALWAYS_INLINE const intptr_t *td_rseq_table(void) {
     "jmp 0f\n\t"                                                                                                       \
     ".popsection\n"
 
-// Announces the sequence and loads this CPU's slab; goes to `miss`, with the carry flag set, if it has none. `slab` and
-// `slab32` are one register. `clear` is run at every start, for what a miss must not leave behind from a try before.
-// (The fast paths are as short in bytes as they can be made: what limits them is how many lines of code are fetched.)
-#define TD_RSEQ_BEGIN(clear, slab, slab32, miss)                                                                       \
-    "0:\n\t" clear "leaq 4b(%%rip), " slab "\n\t"                                                                      \
-    "movq " slab ", %%fs:8(%[area])\n"                                                                                 \
+// Announces the sequence and loads this CPU's slab; goes to `miss`, with the zero flag set, if it has none. `index`,
+// `area` and `slab` are registers, `slab32` is the latter's half. `before` is run at every start, when the index's
+// offset is in `index`. The thread pointer is aligned as the area is, and more. (The fast paths are as short in bytes
+// as they can be made: each line of code that is fetched takes a cycle.)
+#define TD_RSEQ_BEGIN(before, index, area, slab, slab32, miss)                                                         \
+    "0:\n\t"                                                                                                           \
+    "movq (%[table]), " index "\n\t" before "movq " index ", " area "\n\t"                                             \
+    "andq $-32, " area "\n\t"                                                                                          \
+    "leaq 4b(%%rip), " slab "\n\t"                                                                                     \
+    "movq " slab ", %%fs:8(" area ")\n"                                                                                \
     "1:\n\t"                                                                                                           \
-    "movl %%fs:(%[index]), " slab32 "\n\t"                                                                             \
+    "movl %%fs:(" index "), " slab32 "\n\t"                                                                            \
     "movq 8(%[table]," slab ",8), " slab "\n\t"                                                                        \
-    "cmpq $1, " slab "\n\t"                                                                                            \
-    "jb " miss "\n\t"
+    "testq " slab ", " slab "\n\t"                                                                                     \
+    "jz " miss "\n\t"
 
-// The thread pointer is aligned as the area is, and more.
-#define TD_RSEQ_INPUTS                                                                                                 \
-    [table] "r"(table), [index] "r"(index), [area] "r"(index & -(intptr_t)sizeof(struct td_rseq_area)),                \
-        [class_index] "r"(class_index)
+// The zero flag says whether there was no object (flag outputs are known since GCC 6 and clang 9 here, but not so long
+// on aarch64). `step` ends in the store that commits, and does not leave zero.
+#define TD_RSEQ_POP(link, step)                                                                                        \
+    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("testq %[next], %[next]\n\t"                                   \
+                                                        "jz 2f\n\t",                                                   \
+                                                        "%[next]", "%[object]", "%q[slab]", "%k[slab]", "2f") link     \
+                     "shrq $16, %[object]\n\t"                                                                         \
+                     "jz 2f\n\t" step "2:\n"                                                                           \
+                     : [object] "=&a"(object), [slab] "=&r"(slab), [next] "=&r"(next), "=@ccz"(is_missed)              \
+                     : [table] "r"(td_rseq_table()), [code] "r"(class_code)                                            \
+                     : "memory")
 
-// `offset` is where the half of the bin lies that changes by `step`. The carry flag says whether there was no object
-// (flag outputs are known since GCC 6 and clang 9 here, but not so long on aarch64): neither step carries.
-#define TD_RSEQ_POP(offset, step)                                                                                      \
-    __asm__ volatile(                                                                                                  \
-        TD_RSEQ_TABLES("2f")                                                                                           \
-            TD_RSEQ_BEGIN("", "%q[slab]", "%k[slab]", "2f") "movl " offset "(%[slab],%[class_index],8), %k[half]\n\t"  \
-                                                            "movzwl %w[half], %k[top]\n\t"                             \
-                                                            "movq (%[slab],%[top],8), %[object]\n\t"                   \
-                                                            "cmpq $1, %[object]\n\t"                                   \
-                                                            "jb 2f\n\t" step "movl %k[half], " offset                  \
-                                                            "(%[slab],%[class_index],8)\n"                             \
-                                                            "2:\n"                                                     \
-        : [object] "=&a"(object), [slab] "=&r"(slab), [half] "=&r"(half), [top] "=&r"(top), "=@ccc"(is_missed)         \
-        : TD_RSEQ_INPUTS                                                                                               \
-        : "memory")
-
-static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_index, bool has_two_stacks) {
-    const intptr_t *table = td_rseq_table();
-    intptr_t index = td_load_relaxed(table);
-    if (td_unlikely(index == 0))
-        return NULL;
+static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two_stacks) {
     void *object;
-    uint64_t slab, half, top;
+    uint64_t slab, next;
     bool is_missed;
     if (has_two_stacks)
-        TD_RSEQ_POP("0", "movq -8(%[slab],%[top],8), %[top]\n\t"
-                         "prefetcht0 (%[top])\n\t"
-                         "subl $1, %k[half]\n\t");
+        TD_RSEQ_POP("movq (%[slab],%[code],8), %[object]\n\t"
+                    "movzwl %w[object], %k[next]\n\t",
+                    "movq -8(%[slab],%[next],8), %[next]\n\t"
+                    "movq %[next], (%[slab],%[code],8)\n");
     else
-        TD_RSEQ_POP("4", "addl $0xffff, %k[half]\n\t");
+        TD_RSEQ_POP("movl 8(%[slab],%[code],8), %k[next]\n\t"
+                    "movzwl %w[next], %k[object]\n\t"
+                    "movq (%[slab],%[object],8), %[object]\n\t",
+                    "addl $0xffff, %k[next]\n\t"
+                    "movl %k[next], 8(%[slab],%[code],8)\n");
     if (td_unlikely(is_missed))
         return NULL;
+    if (has_two_stacks)
+        __builtin_prefetch(td_link_object(next), 1);
     if (object == NULL)
         __builtin_unreachable();
     return object;
 }
 
-static inline bool td_rseq_push(size_t class_index, void *object) {
-    const intptr_t *table = td_rseq_table();
-    intptr_t index = td_load_relaxed(table);
-    __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
-                     TD_RSEQ_BEGIN("", "%%rdx", "%%edx", "%l[miss]") "movl 4(%%rdx,%[class_index],8), %%eax\n\t"
-                                                                     "movzwl %%ax, %%ecx\n\t"
-                                                                     "subl $0xffff, %%eax\n\t"
-                                                                     "jb %l[miss]\n\t"
-                                                                     "cmpq %[object], (%%rdx,%%rcx,8)\n\t"
-                                                                     "je %l[miss]\n\t"
-                                                                     "movq %[object], 8(%%rdx,%%rcx,8)\n\t"
-                                                                     "movl %%eax, 4(%%rdx,%[class_index],8)\n"
-                                                                     "2:\n"
+static inline bool td_rseq_push(size_t class_code, void *object) {
+    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "%%rcx", "%%r11", "%%rdx", "%%edx",
+                                                          "%l[miss]") "movl 8(%%rdx,%[code],8), %%eax\n\t"
+                                                                      "movzwl %%ax, %%ecx\n\t"
+                                                                      "subl $0xffff, %%eax\n\t"
+                                                                      "jb %l[miss]\n\t"
+                                                                      "leaq (%[link],%%rcx), %%r11\n\t"
+                                                                      "cmpq %%r11, (%%rdx,%%rcx,8)\n\t"
+                                                                      "je %l[miss]\n\t"
+                                                                      "incq %%r11\n\t"
+                                                                      "movq %%r11, 8(%%rdx,%%rcx,8)\n\t"
+                                                                      "movl %%eax, 8(%%rdx,%[code],8)\n"
+                                                                      "2:\n"
                  :
-                 : TD_RSEQ_INPUTS, [object] "r"(object)
-                 : "memory", "cc", "rax", "rcx", "rdx"
+                 : [table] "r"(td_rseq_table()), [code] "S"(class_code), [link] "r"(td_link_to(object))
+                 : "memory", "cc", "rax", "rcx", "rdx", "r11"
                  : miss);
     return true;
 miss:
     return false;
 }
 
-static inline size_t td_rseq_pop_batch(size_t class_index, bool has_two_stacks, void **objects, size_t count) {
-    size_t half_of_bin = class_index * sizeof(union td_slab_bin) + td_slab_pop_offset(has_two_stacks);
-    const intptr_t *table = td_rseq_table();
-    intptr_t index = td_load_relaxed(table);
-    uint64_t slab, half, top, moved, object;
-    __asm__ volatile(
-        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]",
-                                           "2f") "movl (%[slab],%[half_of_bin]), %k[half]\n"
-                                                 "5:\n\t"
-                                                 "cmpq %[count], %[moved]\n\t"
-                                                 "jae 6f\n\t"
-                                                 "movzwl %w[half], %k[top]\n\t"
-                                                 "movq (%[slab],%[top],8), %[object]\n\t"
-                                                 "testq %[object], %[object]\n\t"
-                                                 "jz 6f\n\t"
-                                                 "movq %[object], (%[objects],%[moved],8)\n\t"
-                                                 "subl %[step], %k[half]\n\t"
-                                                 "incq %[moved]\n\t"
-                                                 "jmp 5b\n"
-                                                 "6:\n\t"
-                                                 "movl %k[half], (%[slab],%[half_of_bin])\n"
-                                                 "2:\n"
-        : [slab] "=&r"(slab), [half] "=&r"(half), [top] "=&r"(top), [moved] "=&r"(moved), [object] "=&r"(object)
-        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [half_of_bin] "r"(half_of_bin),
-          [step] "ri"(td_slab_pop_step(has_two_stacks))
-        : "memory", "cc");
-    return moved;
-}
-
-static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects, size_t count) {
-    const intptr_t *table = td_rseq_table();
-    intptr_t index = td_load_relaxed(table);
-    uint64_t slab, half, top, moved, from, object;
-    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[slab]", "%k[slab]",
-                                                        "2f") "movl 4(%[slab],%[class_index],8), %k[half]\n\t"
-                                                              "movl %k[half], %k[moved]\n\t"
-                                                              "shrl $16, %k[moved]\n\t"
-                                                              "cmpq %[count], %[moved]\n\t"
-                                                              "cmovaq %[count], %[moved]\n\t"
-                                                              "movq %[count], %[from]\n\t"
-                                                              "subq %[moved], %[from]\n"
-                                                              "5:\n\t"
-                                                              "cmpq %[count], %[from]\n\t"
-                                                              "jae 6f\n\t"
-                                                              "movzwl %w[half], %k[top]\n\t"
-                                                              "movq (%[objects],%[from],8), %[object]\n\t"
-                                                              "movq %[object], 8(%[slab],%[top],8)\n\t"
-                                                              "subl $0xffff, %k[half]\n\t"
-                                                              "incq %[from]\n\t"
-                                                              "jmp 5b\n"
-                                                              "6:\n\t"
-                                                              "movl %k[half], 4(%[slab],%[class_index],8)\n"
-                                                              "2:\n"
-                     : [slab] "=&r"(slab), [half] "=&r"(half), [top] "=&r"(top), [moved] "=&r"(moved),
-                       [from] "=&r"(from), [object] "=&r"(object)
-                     : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
+// The stack of allocations; `link` is what `alloc` is to be.
+static inline size_t td_rseq_pop_batch_allocs(size_t class_code, void **objects, size_t count) {
+    uint64_t slab, link, moved, object;
+    __asm__ volatile(TD_RSEQ_TABLES("2f")
+                         TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%[link]", "%[object]", "%q[slab]", "%k[slab]",
+                                       "2f") "movq (%[slab],%[code],8), %[link]\n"
+                                             "5:\n\t"
+                                             "cmpq %[count], %[moved]\n\t"
+                                             "jae 6f\n\t"
+                                             "movq %[link], %[object]\n\t"
+                                             "shrq $16, %[object]\n\t"
+                                             "jz 6f\n\t"
+                                             "movq %[object], (%[objects],%[moved],8)\n\t"
+                                             "movzwl %w[link], %k[link]\n\t"
+                                             "movq -8(%[slab],%[link],8), %[link]\n\t"
+                                             "incq %[moved]\n\t"
+                                             "jmp 5b\n"
+                                             "6:\n\t"
+                                             "movq %[link], (%[slab],%[code],8)\n"
+                                             "2:\n"
+                     : [slab] "=&r"(slab), [link] "=&r"(link), [moved] "=&r"(moved), [object] "=&r"(object)
+                     : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count)
                      : "memory", "cc");
     return moved;
 }
 
-static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size_t class_index, uint64_t expected,
-                                       uint64_t desired) {
-    const intptr_t *table = td_rseq_table();
-    intptr_t index = td_load_relaxed(table);
-    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN(
-                     "", "%%rax", "%%eax", "%l[miss]") "cmpq %[expected_slab], %%rax\n\t"
-                                                       "jne %l[miss]\n\t"
-                                                       "cmpl %k[expected], (%%rax,%[class_index],8)\n\t"
-                                                       "jne %l[miss]\n\t"
-                                                       "cmpl %k[expected_free], 4(%%rax,%[class_index],8)\n\t"
-                                                       "jne %l[miss]\n\t"
-                                                       "movq %[desired], (%%rax,%[class_index],8)\n"
-                                                       "2:\n"
+// The stack of frees.
+static inline size_t td_rseq_pop_batch_frees(size_t class_code, void **objects, size_t count) {
+    uint64_t slab, half, moved, object;
+    __asm__ volatile(TD_RSEQ_TABLES("2f")
+                         TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[half]", "%[object]", "%q[slab]", "%k[slab]",
+                                       "2f") "movl 8(%[slab],%[code],8), %k[half]\n"
+                                             "5:\n\t"
+                                             "cmpq %[count], %[moved]\n\t"
+                                             "jae 6f\n\t"
+                                             "movzwl %w[half], %k[object]\n\t"
+                                             "movq (%[slab],%[object],8), %[object]\n\t"
+                                             "shrq $16, %[object]\n\t"
+                                             "jz 6f\n\t"
+                                             "movq %[object], (%[objects],%[moved],8)\n\t"
+                                             "addl $0xffff, %k[half]\n\t"
+                                             "incq %[moved]\n\t"
+                                             "jmp 5b\n"
+                                             "6:\n\t"
+                                             "movl %k[half], 8(%[slab],%[code],8)\n"
+                                             "2:\n"
+                     : [slab] "=&r"(slab), [half] "=&r"(half), [moved] "=&r"(moved), [object] "=&r"(object)
+                     : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count)
+                     : "memory", "cc");
+    return moved;
+}
+
+static inline size_t td_rseq_pop_batch(size_t class_index, void **objects, size_t count) {
+    size_t class_code = td_class_code(class_index);
+    return td_class_has_two_stacks(class_index) ? td_rseq_pop_batch_allocs(class_code, objects, count)
+                                                : td_rseq_pop_batch_frees(class_code, objects, count);
+}
+
+static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects, size_t count) {
+    size_t class_code = td_class_code(class_index);
+    uint64_t slab, half, top, moved, from, link;
+    __asm__ volatile(TD_RSEQ_TABLES("2f")
+                         TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[half]", "%[top]", "%q[slab]", "%k[slab]",
+                                       "2f") "movl 8(%[slab],%[code],8), %k[half]\n\t"
+                                             "movl %k[half], %k[moved]\n\t"
+                                             "shrl $16, %k[moved]\n\t"
+                                             "cmpq %[count], %[moved]\n\t"
+                                             "cmovaq %[count], %[moved]\n\t"
+                                             "movq %[count], %[from]\n\t"
+                                             "subq %[moved], %[from]\n"
+                                             "5:\n\t"
+                                             "cmpq %[count], %[from]\n\t"
+                                             "jae 6f\n\t"
+                                             "movzwl %w[half], %k[top]\n\t"
+                                             "movq (%[objects],%[from],8), %[link]\n\t"
+                                             "shlq $16, %[link]\n\t"
+                                             "leaq 1(%[link],%[top]), %[link]\n\t"
+                                             "movq %[link], 8(%[slab],%[top],8)\n\t"
+                                             "subl $0xffff, %k[half]\n\t"
+                                             "incq %[from]\n\t"
+                                             "jmp 5b\n"
+                                             "6:\n\t"
+                                             "movl %k[half], 8(%[slab],%[code],8)\n"
+                                             "2:\n"
+                     : [slab] "=&r"(slab), [half] "=&r"(half), [top] "=&r"(top), [moved] "=&r"(moved),
+                       [from] "=&r"(from), [link] "=&r"(link)
+                     : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count)
+                     : "memory", "cc");
+    return moved;
+}
+
+static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size_t class_index,
+                                       struct td_slab_bin expected, struct td_slab_bin desired) {
+    size_t class_code = td_class_code(class_index);
+    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "%%rcx", "%%rdx", "%%rax", "%%eax",
+                                                          "%l[miss]") "cmpq %[expected_slab], %%rax\n\t"
+                                                                      "jne %l[miss]\n\t"
+                                                                      "leaq (%%rax,%[code],8), %%rcx\n\t"
+                                                                      "movq (%[expected]), %%rdx\n\t"
+                                                                      "cmpq %%rdx, (%%rcx)\n\t"
+                                                                      "jne %l[miss]\n\t"
+                                                                      "movl 8(%[expected]), %%edx\n\t"
+                                                                      "cmpl %%edx, 8(%%rcx)\n\t"
+                                                                      "jne %l[miss]\n\t"
+                                                                      "movl 12(%[expected]), %%edx\n\t"
+                                                                      "cmpl %%edx, 12(%%rcx)\n\t"
+                                                                      "jne %l[miss]\n\t"
+                                                                      "movzwl (%[desired]), %%edx\n\t"
+                                                                      "movq (%%rax,%%rdx,8), %%xmm0\n\t"
+                                                                      "movhps 8(%[desired]), %%xmm0\n\t"
+                                                                      "movaps %%xmm0, (%%rcx)\n"
+                                                                      "2:\n"
                  :
-                 : TD_RSEQ_INPUTS, [expected_slab] "r"(expected_slab), [expected] "r"(expected),
-                   [expected_free] "r"(expected >> 32), [desired] "r"(desired)
-                 : "memory", "cc", "rax"
+                 : [table] "r"(td_rseq_table()), [code] "r"(class_code), [expected_slab] "r"(expected_slab),
+                   [expected] "r"(&expected), [desired] "r"(&desired)
+                 : "memory", "cc", "rax", "rcx", "rdx", "xmm0"
                  : miss);
     return true;
 miss:
@@ -195,6 +232,5 @@ miss:
 #undef TD_RSEQ_POP
 #undef TD_RSEQ_TABLES
 #undef TD_RSEQ_BEGIN
-#undef TD_RSEQ_INPUTS
 
 #endif  // FRONTENDS_PERCPU_RSEQ_X86_64_H_

@@ -9,12 +9,12 @@
 // The thread's slab, or one that is always empty and full. Owner only.
 extern __thread struct td_slab *td_thread_slab;
 
-static inline TD_ALWAYS_INLINE void *td_frontend_pop(size_t class_index, bool has_two_stacks) {
-    return td_slab_plain_pop(td_thread_slab, class_index, has_two_stacks);
+static inline TD_ALWAYS_INLINE void *td_frontend_pop(size_t class_code, bool has_two_stacks) {
+    return td_slab_plain_pop(td_thread_slab, class_code, has_two_stacks);
 }
 
-static inline TD_ALWAYS_INLINE bool td_frontend_push(size_t class_index, void *object) {
-    return td_slab_plain_push(td_thread_slab, class_index, object);
+static inline TD_ALWAYS_INLINE bool td_frontend_push(size_t class_code, void *object) {
+    return td_slab_plain_push(td_thread_slab, class_code, object);
 }
 
 #pragma GCC visibility pop

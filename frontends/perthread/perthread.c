@@ -123,10 +123,10 @@ static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum
 void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure on_failure) {
     // What most misses need is done here, in few instructions.
     struct td_slab *slab = td_thread_slab;
-    uint64_t expected, desired;
+    struct td_slab_bin expected, desired;
     if (td_likely(td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired))) {
-        void *object = td_slab_slots(slab)[(uint16_t)desired];
-        td_store_relaxed(&slab->bins[class_index].word, desired - td_slab_pop_step(true));
+        td_slab_plain_ops.replace_bin(slab, class_index, expected, desired);
+        void *object = td_slab_plain_pop(slab, td_class_code(class_index), true);
         if (td_unlikely(td_slab_count_swap(slab)))
             td_frontend_maintain();
         return object;

@@ -79,7 +79,7 @@ static void push_spare(struct td_slab *slab) {
 // A new slab for a thread that is counted as having one already: of many threads that begin at the same time only a few
 // are to make one.
 static struct td_slab *make_used(void) {
-    struct td_slab *slab = td_slab_new(0, 0);
+    struct td_slab *slab = td_slab_new(0, TD_SLAB_PLACE);
     registry_acquire();
     if (slab != NULL)
         link_used(slab);

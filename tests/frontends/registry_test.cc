@@ -25,12 +25,12 @@ constexpr size_t few = cpus * TD_FEW_THREADS;
 constexpr size_t thread_count = 8;
 
 void *allocate(struct td_slab *slab, size_t class_index) {
-    void *object = td_slab_plain_pop(slab, class_index, td_class_has_two_stacks(class_index));
+    void *object = td_slab_plain_pop(slab, td_class_code(class_index), td_class_has_two_stacks(class_index));
     return object != nullptr ? object : td_slab_refill(&td_slab_plain_ops, slab, class_index);
 }
 
 void deallocate(struct td_slab *slab, size_t class_index, void *object) {
-    if (!td_slab_plain_push(slab, class_index, object)) {
+    if (!td_slab_plain_push(slab, td_class_code(class_index), object)) {
         td_slab_overflow(&td_slab_plain_ops, slab, class_index, object);
     }
 }

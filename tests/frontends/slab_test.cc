@@ -21,7 +21,7 @@ namespace {
 constexpr size_t budget = TD_SLAB_BUDGET_BYTES;
 
 void *pop(struct td_slab *slab, size_t class_index) {
-    return td_slab_plain_pop(slab, class_index, td_class_has_two_stacks(class_index));
+    return td_slab_plain_pop(slab, td_class_code(class_index), td_class_has_two_stacks(class_index));
 }
 
 class slab : public testing::Test {
@@ -50,7 +50,7 @@ class slab : public testing::Test {
     }
 
     void deallocate(size_t class_index, void *object) {
-        if (!td_slab_plain_push(slab_, class_index, object)) {
+        if (!td_slab_plain_push(slab_, td_class_code(class_index), object)) {
             td_slab_overflow(&td_slab_plain_ops, slab_, class_index, object);
         }
     }
@@ -78,7 +78,7 @@ TEST_F(slab, of_zeros_has_nothing_and_takes_nothing) {
     int object;
     for (size_t i = 0; i < TD_CLASS_COUNT; i++) {
         EXPECT_EQ(pop(empty, i), nullptr);
-        EXPECT_FALSE(td_slab_plain_push(empty, i, &object));
+        EXPECT_FALSE(td_slab_plain_push(empty, td_class_code(i), &object));
     }
     EXPECT_EQ(td_slab_cached_bytes(empty), 0u);
     free(zeros);
@@ -384,7 +384,7 @@ TEST_F(slab, objects_pass_by_threads_that_have_none) {
 TEST_F(slab, knows_what_was_freed_last) {
     void *object = allocate(3);
     deallocate(3, object);
-    ASSERT_FALSE(td_slab_plain_push(slab_, 3, object));
+    ASSERT_FALSE(td_slab_plain_push(slab_, td_class_code(3), object));
     EXPECT_TRUE(td_slab_was_freed_last(slab_, 3, object));
     int other = 0;
     EXPECT_FALSE(td_slab_was_freed_last(slab_, 3, &other));
@@ -405,7 +405,8 @@ size_t moving_push_batch(struct td_slab *, size_t class_index, void *const *obje
 }
 
 // Fails at times: the slab's owner was there first.
-bool moving_replace_bin(struct td_slab *on, size_t class_index, uint64_t expected, uint64_t desired) {
+bool moving_replace_bin(struct td_slab *on, size_t class_index, struct td_slab_bin expected,
+                        struct td_slab_bin desired) {
     return moving_random() % 4 != 0 && td_slab_plain_ops.replace_bin(on, class_index, expected, desired);
 }
 
@@ -432,7 +433,7 @@ TEST_F(slab, steps_that_meet_different_slabs_lose_nothing) {
         } else {
             std::swap(held[i].back(), held[i][random() % held[i].size()]);
             known.erase(held[i].back());
-            if (!td_slab_plain_push(on, i, held[i].back())) {
+            if (!td_slab_plain_push(on, td_class_code(i), held[i].back())) {
                 td_slab_overflow(&moving_ops, on, i, held[i].back());
             }
             held[i].pop_back();

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Counts the instructions of the fast paths and compares them with golden.json: what a change costs is to be seen.
+"""Counts the fast paths' instructions and the lines of 64 bytes that they lie in, each of which takes a cycle to fetch.
+
+What was counted is compared with golden.json: what a change costs is to be seen.
 
 Usage: tests/instructions/run.py [--update] [FOLDER]
-FOLDER is where Bazel puts what it builds (bazel-bin by default). The count is that of the longest way from the entry to
+FOLDER is where Bazel puts what it builds (bazel-bin by default). What counts is the longest way from the entry to
 a `ret` that goes neither back nor into another function: every check passes and the object is at hand. --update writes
 what was counted into golden.json. Counts of compilers that golden.json does not know are printed and not judged.
 Ends with "N passed, N failed".
@@ -33,6 +35,7 @@ INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\t(\S+)(?:\s+(.*))?$")
 TARGET = re.compile(r"\b([0-9a-f]+)(?: <|$)")
 UNCONDITIONAL = {"x86_64": ("jmp",), "aarch64": ("b",)}
 CALLS = ("call", "bl", "blr")
+LINE = 64
 
 
 def output(*command):
@@ -77,12 +80,18 @@ class Code:
 
     @functools.lru_cache(maxsize=None)
     def longest_way(self, address):
-        """Instructions from the one at `address` to a `ret`, both included; None if there is no way."""
+        """Where the instructions are from the one at `address` to a `ret`, both included; None if there is no way."""
         if self._lines[address][0].startswith("ret"):
-            return 1
+            return (address,)
         ways = [self.longest_way(successor) for successor in self._successors(address)]
-        lengths = [way for way in ways if way is not None]
-        return 1 + max(lengths) if lengths else None
+        longest = max((way for way in ways if way is not None), key=len, default=None)
+        return (address,) + longest if longest is not None else None
+
+    def count(self):
+        way = self.longest_way(self.entry())
+        if way is None:
+            return None
+        return {"instructions": len(way), "lines": len({address // LINE for address in way})}
 
 
 def count(bin_folder, machine):
@@ -93,9 +102,12 @@ def count(bin_folder, machine):
         compiler = compiler_of(library)
         counts[front_end] = {}
         for symbol, name in ENTRY_POINTS.items():
-            code = Code(library, symbol, machine)
-            counts[front_end][name] = code.longest_way(code.entry())
+            counts[front_end][name] = Code(library, symbol, machine).count()
     return compiler, counts
+
+
+def in_words(counted):
+    return "nothing" if counted is None else "%(instructions)d instructions in %(lines)d lines" % counted
 
 
 def main():
@@ -118,8 +130,9 @@ def main():
             expected = golden.get(key, {}).get(front_end, {}).get(name)
             is_right = counted is not None and expected in (None, counted)
             verdict = "FAILED" if not is_right else "not judged" if expected is None else "ok"
-            print("%s: %s, %s, %s: %s instructions%s" % (
-                verdict, key, front_end, name, counted, "" if is_right else ", golden.json has %s" % expected))
+            print("%s: %s, %s, %s: %s%s" % (
+                verdict, key, front_end, name, in_words(counted),
+                "" if is_right else ", golden.json has " + in_words(expected)))
             passed += is_right
             failed += not is_right
     print("%d passed, %d failed" % (passed, failed))

@@ -1,0 +1,46 @@
+// An object's address as a cache keeps it: one word that says as well in which slot of the cache it lies.
+//
+//        63                                  16 15           0
+//       +--------------------------------------+--------------+
+//       |        the object's address          |     slot     |
+//       +--------------------------------------+--------------+
+//
+// Whoever takes the object thus knows which one comes next without another load.
+#ifndef BASE_LINK_H_
+#define BASE_LINK_H_
+
+#include "base/config.h"
+
+#pragma GCC visibility push(hidden)
+
+#define TD_LINK_SHIFT 16
+
+typedef uint64_t td_link;
+
+_Static_assert(TD_ADDRESS_BITS + TD_LINK_SHIFT == 64, "an address fits above a slot");
+
+// The link to what lies at `pointer`, in slot 0; the address is rotated instead of shifted, so that nothing of one that
+// can be no object's is lost: see `td_link_is_object`.
+static inline td_link td_link_to(const void *pointer) {
+    uintptr_t address = (uintptr_t)pointer;
+    return address << TD_LINK_SHIFT | address >> TD_ADDRESS_BITS;
+}
+
+// Whether an object can be at the address of such a link, by the address alone: it has `TD_ADDRESS_BITS` bits and is a
+// multiple of the smallest object.
+static inline bool td_link_is_object(td_link link) {
+    return (link & (((td_link)TD_MIN_OBJECT_BYTES << TD_LINK_SHIFT) - 1)) == 0;
+}
+
+// NULL of the link below a stack's first slot.
+static inline void *td_link_object(td_link link) {
+    return (void *)(uintptr_t)(link >> TD_LINK_SHIFT);
+}
+
+static inline size_t td_link_slot(td_link link) {
+    return (uint16_t)link;
+}
+
+#pragma GCC visibility pop
+
+#endif  // BASE_LINK_H_

@@ -1,7 +1,8 @@
 // malloc, free and their kin. The call tree, from here down to mmap:
 //
 //   malloc(size)
-//     size up to 64 KiB: td_class_of                     base/size_class.h
+//     size up to 64 KiB: td_class_code_table, or
+//       td_class_of_medium                               base/size_class.h
 //       td_frontend_pop                                  the fast path, no lock and no atomic instruction:
 //                                                        frontends/percpu/fast_path.h or
 //                                                        frontends/perthread/fast_path.h
@@ -16,7 +17,7 @@
 //     larger: td_large_alloc                             backend/large.c: a span or a run of segments of its own
 //
 //   free(pointer)
-//     td_page_map_class                                  backend/page_map.h: the size class, in two loads
+//     td_page_map_entry                                  backend/page_map.h: the size class, in two loads
 //       td_frontend_push                                 the fast path, as above
 //       td_frontend_free_slow                            the front end
 //         td_slab_overflow                               frontends/slab.c

@@ -9,6 +9,8 @@
 #ifndef BASE_LINK_H_
 #define BASE_LINK_H_
 
+#include <string.h>
+
 #include "base/config.h"
 
 #pragma GCC visibility push(hidden)
@@ -17,6 +19,7 @@
 
 typedef uint64_t td_link;
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "an address begins TD_LINK_SHIFT bits into its link");
 _Static_assert(TD_ADDRESS_BITS + TD_LINK_SHIFT == 64, "an address fits above a slot");
 
 // The link to what lies at `pointer`, in slot 0; the address is rotated instead of shifted, so that nothing of one that
@@ -35,6 +38,13 @@ static inline bool td_link_is_object(td_link link) {
 // NULL of the link below a stack's first slot.
 static inline void *td_link_object(td_link link) {
     return (void *)(uintptr_t)(link >> TD_LINK_SHIFT);
+}
+
+// Whether the address may be that of `pointer`: by its low half, which takes an instruction less than the whole link.
+static inline bool td_link_resembles(const td_link *link, const void *pointer) {
+    uint32_t low;
+    memcpy(&low, (const char *)link + TD_LINK_SHIFT / 8, sizeof low);
+    return low == (uint32_t)(uintptr_t)pointer;
 }
 
 static inline size_t td_link_slot(td_link link) {

@@ -1,7 +1,8 @@
 // The contract of a front end. One is linked into each binary; two are a link error, since both define these names.
 //
 // A front end hands out single objects of a size class from caches that need no lock. Its folder has a `fast_path.h`
-// with two static inline functions, which malloc, free and operator new are compiled with, once for each front end:
+// with two static inline functions, which malloc, free and operator new are compiled with, once for each front end
+// (`class_code` is td_class_code of a class):
 //
 //   void *td_frontend_pop(size_t class_code, bool has_two_stacks)  an object of the class; NULL if the cache has none.
 //                                                                  `has_two_stacks` is td_class_has_two_stacks,

@@ -46,9 +46,14 @@ struct bin_view {
     size_t capacity;  // of the stack of frees, in objects
 };
 
+// What each stack of a bin may hold at most.
+static size_t stack_max(size_t class_index, enum td_region region) {
+    return min_size(td_slab_region_slots(class_index, region), td_class_info[class_index].bin_max);
+}
+
 // How many objects a stack has. What is not of one time counts as something that a stack may have.
-static size_t stack_count(size_t top, size_t bottom, size_t slots) {
-    return top > bottom ? min_size(top - bottom, slots) : 0;
+static size_t stack_count(size_t top, size_t bottom, size_t max) {
+    return top > bottom ? min_size(top - bottom, max) : 0;
 }
 
 // Inlined: returned through memory, it would be read back before its stores are done.
@@ -56,13 +61,14 @@ static inline TD_ALWAYS_INLINE struct bin_view view_bin(const struct td_slab *sl
     struct bin_view view = {.bin = td_slab_load_bin(slab, class_index)};
     if (view.bin.region == TD_REGION_NONE)
         return view;
-    size_t slots = td_slab_region_slots(class_index, view.bin.region);
-    view.free_count = stack_count(view.bin.free_top, view.bin.free_bottom, slots);
-    view.capacity = view.free_count + view.bin.free_room;
+    size_t max = stack_max(class_index, view.bin.region);
+    view.free_count = stack_count(view.bin.free_top, view.bin.free_bottom, max);
+    view.capacity = min_size(view.free_count + view.bin.free_room, max);
     if (td_class_has_two_stacks(class_index)) {
+        size_t distance = td_slab_region_slots(class_index, view.bin.region) + 1;
         size_t top = td_link_slot(view.bin.alloc);
-        size_t other = top < view.bin.free_bottom ? view.bin.free_bottom - slots - 1 : view.bin.free_bottom + slots + 1;
-        view.alloc_count = stack_count(top, other, slots);
+        size_t bottom = view.bin.free_bottom;
+        view.alloc_count = stack_count(top, top < bottom ? bottom - distance : bottom + distance, max);
     }
     return view;
 }
@@ -101,7 +107,7 @@ static void note_capacity(struct td_slab *slab, size_t class_index, size_t from,
 static bool set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, struct bin_view *view,
                          size_t capacity) {
     for (int i = 0; i < REPLACE_TRIES; i++) {
-        if (capacity > td_slab_region_slots(class_index, view->bin.region) || capacity < view->free_count)
+        if (capacity > stack_max(class_index, view->bin.region) || capacity < view->free_count)
             return false;
         struct td_slab_bin new = view->bin;
         new.free_room = (uint16_t)(capacity - view->free_count);
@@ -132,19 +138,20 @@ static size_t take_objects(const struct td_slab_ops *ops, struct td_slab *slab, 
     return taken;
 }
 
-// Takes `words` words of the slab that nobody used before; 0 if there are not as many.
+// Takes `words` words of the slab that nobody uses; 0 if there are not as many.
 static uint32_t take_words(struct td_slab *slab, uint32_t words) {
     uint32_t limit = TD_SLAB_BYTES / sizeof(void *);
     if (td_load_relaxed(&slab->words_used) + words > limit)
         return 0;
-    uint32_t first = td_add_relaxed(&slab->words_used, words);
+    // Pairs with the release in `give_words_back`: who had them has written to them.
+    uint32_t first = td_add_acquire(&slab->words_used, words);
     return first + words <= limit ? first : 0;
 }
 
 // If nobody took words since.
 static void give_words_back(struct td_slab *slab, uint32_t first, uint32_t words) {
     uint32_t expected = first + words;
-    td_compare_exchange_relaxed(&slab->words_used, &expected, first);
+    td_compare_exchange_release(&slab->words_used, &expected, first);
 }
 
 // Gives the bin new, longer stacks, with room for `capacity` frees. What it held moves along.
@@ -229,7 +236,8 @@ static void steal_capacity(const struct td_slab_ops *ops, struct td_slab *slab, 
             break;
         view = view_bin(slab, victim);
     }
-    set_capacity(ops, slab, victim, &view, left);
+    if (left < view.capacity)
+        set_capacity(ops, slab, victim, &view, left);
 }
 
 // Raises the bin's capacity to `wanted` if the class and the slab's budget allow. `view` as in `set_capacity`.

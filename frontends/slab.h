@@ -11,8 +11,10 @@
 //          +-----+-----+---+---------+-----------------------+---------+----+----+----+----+----+----+----+----+-------
 //                                                                        copied to `alloc`  free_bottom  free_top
 //
+// (NULL: a link with a number and no object.)
+//
 // A bin keeps a copy of the link on top of the stack of allocations. Pop takes its object and copies the link below, in
-// whose slot's number the one after is found; below the first is one that has a number and no object. Push stores to
+// whose slot's number the one after is found. Push stores to
 // slot[free_top + 1] unless free_room is 0. Either is committed by one store, so a slab of zeros is valid: slot 0 is
 // bin 0, always zero, and no room keeps everything out. A bin's first slots are few; one that grows gets more of them
 // elsewhere in the slab, so a slab touches no more memory than its bins need. Slots given up stay unused.
@@ -48,9 +50,9 @@
 //       +---------------+---------------+-------------+--------+--------+
 //        free_half                       shape
 //
-// Pops store `alloc`, pushes `free_half`, and who follows them soon loads the same and no more: a load of the second
-// word would have to wait until a store of its half is in the cache. And stores of 16 bits take Zen 4 into a state, in
-// some runs of a program and not in others, in which a pair takes twice as long.
+// Pops from two stacks store `alloc`, pushes `free_half`, and who follows them soon loads the same and no more: a load
+// of the second word would have to wait until a store of its half is in the cache. And stores of 16 bits take Zen 4
+// into a state, in some runs of a program and not in others, in which a pair takes twice as long.
 struct td_slab_bin {
     td_link alloc;  // what is in the slot that it names; no object if the stack is empty
     union {
@@ -64,6 +66,7 @@ struct td_slab_bin {
         struct {
             uint16_t free_bottom : 14;  // the slot below the stack; the other stack is right before it or behind
             uint16_t region : 2;        // how many slots each stack has
+            uint16_t unused;            // zero
         };
         uint32_t shape;
     };
@@ -131,12 +134,18 @@ static inline td_link *td_slab_slots(struct td_slab *slab) {
     return (td_link *)slab;
 }
 
+static inline struct td_slab_bin *td_slab_bin(struct td_slab *slab, size_t class_code) {
+    return (struct td_slab_bin *)&td_slab_slots(slab)[class_code];
+}
+
 // A load may have to wait for a store that has the same place in another page: up to three times as long for a pair. So
-// slabs, which are stored to most, begin here in a page or as many KiB behind it: no bin then lies where an object of a
+// slabs, which are stored to most, begin here in a page or whole KiB behind it: no bin then lies where an object of a
 // power of two that it holds begins, but for those of 16 bytes.
 #define TD_SLAB_PLACE ((size_t)16)
 
-// A slab without objects, or NULL. It begins `place` bytes into a page.
+_Static_assert(TD_SLAB_PLACE % sizeof(struct td_slab_bin) == 0, "bins are aligned");
+
+// A slab without objects, or NULL. It begins `place` bytes into a page, a multiple of a bin's size.
 struct td_slab *td_slab_new(size_t budget_bytes, size_t place);
 
 // Makes slabs that several threads may want to install in one place at once: who finds that another was faster leaves
@@ -209,30 +218,28 @@ extern const struct td_slab_ops td_slab_plain_ops;
 
 // The same, for one object that comes from the stack of frees.
 static inline void *td_slab_plain_pop_freed(struct td_slab *slab, size_t class_code) {
-    td_link *slots = td_slab_slots(slab);
-    struct td_slab_bin *bin = (struct td_slab_bin *)&slots[class_code];
+    struct td_slab_bin *bin = td_slab_bin(slab, class_code);
     uint32_t old = bin->free_half;
-    void *object = td_link_object(slots[(uint16_t)old]);
+    void *object = td_link_object(td_slab_slots(slab)[(uint16_t)old]);
     if (td_likely(object != NULL))
         td_store_relaxed(&bin->free_half, old - TD_SLAB_PUSH);
     return object;
 }
 
-// The same, for one object. `class_code` and `top` are made opaque so that addresses are computed twice: the code is
-// shorter then, by what makes malloc fit into a line of 64 bytes.
+// The same, for one object. What is made opaque is so that addresses are computed twice: the code is shorter then, by
+// what makes malloc fit into a line of 64 bytes.
 static inline TD_ALWAYS_INLINE void *td_slab_plain_pop(struct td_slab *slab, size_t class_code, bool has_two_stacks) {
-    td_link *slots = td_slab_slots(slab);
     if (!has_two_stacks)
         return td_slab_plain_pop_freed(slab, class_code);
-    td_link link = slots[class_code];
+    td_link link = td_slab_bin(slab, class_code)->alloc;
     size_t slot = td_link_slot(link);
-    TD_OPAQUE(slot);  // and so that it is computed first
+    TD_OPAQUE(slot);  // so that it is computed first
     void *object = td_link_object(link);
     if (td_unlikely(object == NULL))
         return NULL;
-    td_link next = slots[slot - 1];
+    td_link next = td_slab_slots(slab)[slot - 1];
     TD_OPAQUE(class_code);
-    td_store_relaxed(&slots[class_code], next);
+    td_store_relaxed(&td_slab_bin(slab, class_code)->alloc, next);
     // Nobody has touched it since it was allocated last, in most programs long ago.
     __builtin_prefetch(td_link_object(next), 1);
     return object;
@@ -240,17 +247,16 @@ static inline TD_ALWAYS_INLINE void *td_slab_plain_pop(struct td_slab *slab, siz
 
 static inline bool td_slab_plain_push(struct td_slab *slab, size_t class_code, void *object) {
     td_link *slots = td_slab_slots(slab);
-    struct td_slab_bin *bin = (struct td_slab_bin *)&slots[class_code];
-    uint32_t old = bin->free_half;
+    uint32_t old = td_slab_bin(slab, class_code)->free_half;
     size_t top = (uint16_t)old;
-    td_link link = td_link_to(object) + top;
     uint32_t pushed;
-    // There is no room; or what was freed last is being freed again, and the slow path is to see that.
-    if (td_unlikely(__builtin_sub_overflow(old, -TD_SLAB_PUSH, &pushed) || slots[top] == link))
+    // There is no room; or what was freed last seems to be freed again, and the slow path is to see that.
+    if (td_unlikely(__builtin_sub_overflow(old, -TD_SLAB_PUSH, &pushed) || td_link_resembles(&slots[top], object)))
         return false;
-    TD_OPAQUE(top);  // as above
-    slots[top + 1] = link + 1;
-    td_store_relaxed(&bin->free_half, pushed);
+    TD_OPAQUE(top);
+    slots[top + 1] = td_link_to(object) + top + 1;
+    TD_OPAQUE(class_code);
+    td_store_relaxed(&td_slab_bin(slab, class_code)->free_half, pushed);
     return true;
 }
 

@@ -55,6 +55,7 @@ extern struct td_percpu td_percpu;
 // unregisters one while its thread lives, or has threads made by one that did, is taken for granted.
 #define TD_NO_INDEX TD_MAX_CPUS
 
+_Static_assert((TD_CPU_SLAB_PLACE - TD_SLAB_PLACE) % 1024 == 0, "kept apart from the objects of each bin");
 _Static_assert(TD_CPU_SLAB_PLACE + sizeof(struct td_slab) <= TD_TABLE_PLACE, "kept apart from the bins");
 _Static_assert(offsetof(struct td_percpu, slabs) == TD_TABLE_PLACE, "`padding` leaves no gap");
 _Static_assert(sizeof(struct td_rseq_area) == 32, "the sequences find the area that a field is in by rounding down");
@@ -72,7 +73,7 @@ _Static_assert(sizeof(struct td_rseq_area) == 32, "the sequences find the area t
 //   void *td_rseq_pop(class_code, has_two_stacks)
 //       an object of the stack that allocations pop from; NULL if that is empty or there is no slab
 //   bool td_rseq_push(class_code, object)
-//       false if the bin is full, there is no slab, or `object` is what was pushed last
+//       false if the bin is full, there is no slab, or `object` is what was pushed last, or resembles it
 //   size_t td_rseq_pop_batch(class_index, objects, count)
 //   size_t td_rseq_push_batch(class_index, objects, count)
 //   bool td_rseq_replace_bin(slab, class_index, expected, desired)

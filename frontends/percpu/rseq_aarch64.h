@@ -204,7 +204,8 @@ static inline size_t td_rseq_pop_batch(size_t class_index, void **objects, size_
 }
 
 // A pair of registers may be stored in two steps, with an interrupt between them; exclusively it is stored at once or,
-// as after an interrupt, not at all, and then everything begins anew.
+// as after an interrupt, not at all, and then everything begins anew. (Between the exclusive load and store there must
+// be no other, or they need never succeed.)
 static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size_t class_index,
                                        struct td_slab_bin expected, struct td_slab_bin desired) {
     size_t class_code = td_class_code(class_index);
@@ -213,20 +214,20 @@ static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size
         TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "cmp x9, %[expected_slab]\n\t"
                                                                              "b.ne %l[miss]\n\t"
                                                                              "add x10, x9, %[code], lsl #3\n\t"
+                                                                             "ldp x15, x16, [%[desired]]\n\t"
+                                                                             "and x15, x15, #0xffff\n\t"
+                                                                             "ldr x15, [x9, x15, lsl #3]\n\t"
                                                                              "ldp x11, x12, [%[expected]]\n\t"
                                                                              "ldxp x13, x14, [x10]\n\t"
                                                                              "cmp x11, x13\n\t"
                                                                              "ccmp x12, x14, #0, eq\n\t"
                                                                              "b.ne %l[miss]\n\t"
-                                                                             "ldp x11, x12, [%[desired]]\n\t"
-                                                                             "and x11, x11, #0xffff\n\t"
-                                                                             "ldr x11, [x9, x11, lsl #3]\n\t"
-                                                                             "stxp w13, x11, x12, [x10]\n"
+                                                                             "stxp w13, x15, x16, [x10]\n"
                                                                              "2:\n\t"
                                                                              "cbnz w13, 0b\n"
         :
         : TD_RSEQ_INPUTS, [expected_slab] "r"(expected_slab), [expected] "r"(&expected), [desired] "r"(&desired)
-        : "memory", "cc", "x9", "x10", "x11", "x12", "x13", "x14"
+        : "memory", "cc", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16"
         : miss);
     return true;
 miss:

@@ -86,22 +86,22 @@ static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two
 }
 
 static inline bool td_rseq_push(size_t class_code, void *object) {
-    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "%%rcx", "%%r11", "%%rdx", "%%edx",
-                                                          "%l[miss]") "movl 8(%%rdx,%[code],8), %%eax\n\t"
-                                                                      "movzwl %%ax, %%ecx\n\t"
-                                                                      "subl $0xffff, %%eax\n\t"
-                                                                      "jb %l[miss]\n\t"
-                                                                      "leaq (%[link],%%rcx), %%r11\n\t"
-                                                                      "cmpq %%r11, (%%rdx,%%rcx,8)\n\t"
-                                                                      "je %l[miss]\n\t"
-                                                                      "incq %%r11\n\t"
-                                                                      "movq %%r11, 8(%%rdx,%%rcx,8)\n\t"
-                                                                      "movl %%eax, 8(%%rdx,%[code],8)\n"
-                                                                      "2:\n"
-                 :
-                 : [table] "r"(td_rseq_table()), [code] "S"(class_code), [link] "r"(td_link_to(object))
-                 : "memory", "cc", "rax", "rcx", "rdx", "r11"
-                 : miss);
+    __asm__ goto(
+        TD_RSEQ_TABLES("%l[miss]")
+            TD_RSEQ_BEGIN("", "%%rcx", "%%r11", "%%rdx", "%%edx", "%l[miss]") "movl 8(%%rdx,%[code],8), %%eax\n\t"
+                                                                              "movzwl %%ax, %%ecx\n\t"
+                                                                              "subl $0xffff, %%eax\n\t"
+                                                                              "jb %l[miss]\n\t"
+                                                                              "cmpl %k[object], 2(%%rdx,%%rcx,8)\n\t"
+                                                                              "je %l[miss]\n\t"
+                                                                              "leaq 1(%[link],%%rcx), %%r11\n\t"
+                                                                              "movq %%r11, 8(%%rdx,%%rcx,8)\n\t"
+                                                                              "movl %%eax, 8(%%rdx,%[code],8)\n"
+                                                                              "2:\n"
+        :
+        : [table] "r"(td_rseq_table()), [code] "S"(class_code), [link] "r"(td_link_to(object)), [object] "r"(object)
+        : "memory", "cc", "rax", "rcx", "rdx", "r11"
+        : miss);
     return true;
 miss:
     return false;

@@ -20,8 +20,8 @@ void *td_alloc_above_table(size_t size, enum td_on_failure on_failure);
 // For sizes above TD_MAX_SMALL_BYTES, or alignments that no class has. Does what is due now and then.
 void *td_alloc_large(size_t size, size_t alignment, bool *is_zero);
 
-// An object of at least `size` at a multiple of `alignment`, a power of two.
-void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_failure);
+// As td_alloc_aligned, whatever `size` and `alignment` are.
+void *td_alloc_aligned_slow(size_t size, size_t alignment, enum td_on_failure on_failure);
 
 // As td_new_failed, for operator new with an alignment.
 void *td_new_aligned_failed(size_t size, size_t alignment);
@@ -55,6 +55,15 @@ static inline TD_ALWAYS_INLINE void *td_alloc(size_t size, enum td_on_failure on
     if (td_likely(size <= TD_TABLE_BYTES))
         return td_alloc_class(td_class_code_table[size], true, size, on_failure);
     return td_alloc_above_table(size, on_failure);
+}
+
+// An object of at least `size` at a multiple of `alignment`, a power of two.
+static inline TD_ALWAYS_INLINE void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_failure) {
+    // The class that has room for a small multiple of the alignment consists of multiples. 0: no bytes, or too many.
+    size_t bytes = (size + alignment - 1) & -alignment;
+    if (td_likely(bytes - 1 < TD_TABLE_BYTES))
+        return td_alloc_class(td_class_code_table[bytes], true, bytes, on_failure);
+    return td_alloc_aligned_slow(size, alignment, on_failure);
 }
 
 static inline TD_ALWAYS_INLINE void td_free(void *pointer) {

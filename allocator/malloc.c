@@ -187,7 +187,7 @@ static inline size_t aligned_bytes(size_t size, size_t alignment) {
     return (size_t)1 << (64 - __builtin_clzll((size > alignment ? size : alignment) - 1));
 }
 
-void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_failure) {
+TD_NOINLINE void *td_alloc_aligned_slow(size_t size, size_t alignment, enum td_on_failure on_failure) {
     if (alignment <= TD_MIN_OBJECT_BYTES)
         return td_alloc(size, on_failure);
     size_t bytes = aligned_bytes(size, alignment);

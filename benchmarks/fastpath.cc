@@ -2,6 +2,7 @@
 //
 // Each kernel does a fixed number of operations (one allocation and its free) per repetition. The repetitions of all
 // kernels are interleaved, and each kernel reports its fastest and its median repetition in nanoseconds per operation.
+// A repetition that something else on the machine has slowed is done again: see `reference`.
 // What an object holds is written through volatile and compared before its free.
 #include <algorithm>
 #include <cstdio>
@@ -28,6 +29,9 @@ constexpr size_t aligned_to = 64;
 constexpr size_t realloc_steps = 4;
 constexpr size_t batch_kernel_sizes[] = {8, 16, 32, 64, 128, 512, 2048, 8192, 32768};
 constexpr size_t face_kernel_sizes[] = {16, 64, 128, 1024, 8192};
+constexpr int reference_calls = 500;
+constexpr double reference_tolerance = 1.04;
+constexpr int most_tries = 5;
 
 // How an object comes and goes. `nothing` has no allocator: what the calls cost by themselves.
 enum class face { nothing, malloc_free, calloc_free, aligned_free, new_sized_delete };
@@ -190,12 +194,37 @@ void run_realloc(size_t size, uint64_t operations) {
     }
 }
 
+__attribute__((noinline)) void call_nothing() {
+    __asm__ volatile("");
+}
+
+// A loop that always does the same, and takes longer while this CPU shares its core, or runs at a lower clock. Who
+// finds it at its fastest before and after something else takes that to have been undisturbed.
+class reference {
+  public:
+    bool is_fast() {
+        const double start = bench::now();
+        for (int i = 0; i < reference_calls; i++) {
+            call_nothing();
+            __asm__ volatile(".rept 40\n\tnop\n\t.endr");
+            call_nothing();
+        }
+        const double seconds = bench::now() - start;
+        fastest_ = std::min(fastest_, seconds);
+        return seconds <= fastest_ * reference_tolerance;
+    }
+
+  private:
+    double fastest_ = 1;
+};
+
 struct kernel {
     std::string name;
     size_t size;          // bytes; 0 if random
     uint64_t operations;  // per repetition
     std::function<void()> run;
     std::vector<double> nanoseconds;  // per operation, one per repetition
+    uint64_t disturbed;               // of these
 };
 
 // Large objects take longer, so that fewer of them tell as much. A multiple of `batch`.
@@ -209,19 +238,19 @@ std::vector<kernel> all_kernels(const std::vector<uint32_t> &mixed_sizes, ring *
     std::vector<kernel> kernels;
     const auto add = [&](const char *name, size_t size, void (*run)(size_t, uint64_t)) {
         const uint64_t count = operations_for(size, operations);
-        kernels.push_back({name, size, count, [=] { run(size, count); }, {}});
+        kernels.push_back({name, size, count, [=] { run(size, count); }, {}, 0});
     };
     add("empty calls", 64, run_pair<face::nothing>);
     for (size_t size = 8; size <= 32768; size *= 2) {
         add("pair", size, run_pair<face::malloc_free>);
     }
     kernels.push_back(
-        {"pair of 16 to 128", 0, operations, [&] { run_mixed_pairs<face::malloc_free>(mixed_sizes); }, {}});
+        {"pair of 16 to 128", 0, operations, [&] { run_mixed_pairs<face::malloc_free>(mixed_sizes); }, {}, 0});
     for (const size_t size : batch_kernel_sizes) {
         add("lifo batch", size, run_lifo);
         add("fifo batch", size, run_fifo);
     }
-    kernels.push_back({"random ring", 0, operations, [=] { random_ring->run(); }, {}});
+    kernels.push_back({"random ring", 0, operations, [=] { random_ring->run(); }, {}, 0});
     for (const size_t size : face_kernel_sizes) {
         add("calloc", size, run_pair<face::calloc_free>);
         add("realloc", size, run_realloc);
@@ -232,30 +261,43 @@ std::vector<kernel> all_kernels(const std::vector<uint32_t> &mixed_sizes, ring *
                        0,
                        operations,
                        [&] { run_mixed_pairs<face::new_sized_delete>(mixed_sizes); },
-                       {}});
+                       {},
+                       0});
     return kernels;
 }
 
-// Runs the kernel once, and keeps the time if asked to.
-void time_once(kernel *timed, bool keep) {
-    const double start = bench::now();
-    timed->run();
-    const double seconds = bench::now() - start;
+// Runs the kernel until it was undisturbed or has been often enough, and keeps the last time if asked to. Returns how
+// often it ran.
+uint64_t time_once(kernel *timed, reference *undisturbed, bool keep) {
+    uint64_t tries = 0;
+    bool is_undisturbed = false;
+    double seconds = 0;
+    while (!is_undisturbed && tries < (keep ? most_tries : 1)) {
+        is_undisturbed = undisturbed->is_fast();
+        const double start = bench::now();
+        timed->run();
+        seconds = bench::now() - start;
+        is_undisturbed = undisturbed->is_fast() && is_undisturbed;
+        tries++;
+    }
     if (keep) {
         timed->nanoseconds.push_back(seconds * 1e9 / static_cast<double>(timed->operations));
+        timed->disturbed += !is_undisturbed;
     }
     bench::advance(timed->operations);
+    return tries;
 }
 
-// [{"kernel": "pair", "size": 8, "min_ns": 1.0, "median_ns": 1.1}, ...]
+// [{"kernel": "pair", "size": 8, "min_ns": 1.0, "median_ns": 1.1, "disturbed": 2}, ...]
 std::string kernels_json(std::vector<kernel> *kernels) {
     std::string json;
     for (kernel &each : *kernels) {
         std::sort(each.nanoseconds.begin(), each.nanoseconds.end());
         char text[256];
-        snprintf(text, sizeof text, "%s{\"kernel\": \"%s\", \"size\": %zu, \"min_ns\": %.3f, \"median_ns\": %.3f}",
+        snprintf(text, sizeof text,
+                 "%s{\"kernel\": \"%s\", \"size\": %zu, \"min_ns\": %.3f, \"median_ns\": %.3f, \"disturbed\": %llu}",
                  json.empty() ? "" : ", ", each.name.c_str(), each.size, each.nanoseconds.front(),
-                 each.nanoseconds[each.nanoseconds.size() / 2]);
+                 each.nanoseconds[each.nanoseconds.size() / 2], static_cast<unsigned long long>(each.disturbed));
         json += text;
     }
     return "[" + json + "]";
@@ -280,14 +322,16 @@ int main(int argc, char **argv) {
         ring random_ring(operations, max_size, seed);
         const std::vector<uint32_t> mixed_sizes = draw_mixed_sizes(operations, seed);
         std::vector<kernel> kernels = all_kernels(mixed_sizes, &random_ring);
+        uint64_t expected = 0;
         for (const kernel &each : kernels) {
-            done += each.operations * (repetitions + 1);
+            expected += each.operations * (repetitions + 1);
         }
-        bench::expect_operations(done);
+        bench::expect_operations(expected);
+        reference undisturbed;
         const double start = bench::now();
         for (uint64_t repetition = 0; repetition <= repetitions; repetition++) {
             for (kernel &each : kernels) {
-                time_once(&each, repetition > 0);  // the first one warms up
+                done += each.operations * time_once(&each, &undisturbed, repetition > 0);  // the first one warms up
             }
         }
         seconds = bench::now() - start;

@@ -120,7 +120,8 @@ void td_middle_return_checked(size_t class_index, void *const *objects, size_t c
 }
 
 void *td_middle_alloc_metadata(size_t bytes, size_t alignment) {
-    void *memory = aligned_alloc(alignment, bytes);
+    void *memory = nullptr;
+    EXPECT_EQ(posix_memalign(&memory, alignment, bytes), 0);
     memset(memory, 0, bytes);
     return memory;
 }

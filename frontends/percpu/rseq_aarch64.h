@@ -110,59 +110,38 @@ miss:
     return false;
 }
 
-// The stack of allocations; `link` is what `alloc` is to be.
-static inline size_t td_rseq_pop_batch_allocs(size_t class_code, void **objects, size_t count) {
-    uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
-    uint64_t slab, bin, link, moved, object;
-    __asm__ volatile(
-        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
-                                           "2f") "add %[bin], %[slab], %[code], lsl #3\n\t"
-                                                 "ldr %[link], [%[bin]]\n"
-                                                 "5:\n\t"
-                                                 "cmp %[moved], %[count]\n\t"
-                                                 "b.hs 6f\n\t"
-                                                 "lsr %[object], %[link], #16\n\t"
-                                                 "cbz %[object], 6f\n\t"
-                                                 "str %[object], [%[objects], %[moved], lsl #3]\n\t"
-                                                 "and %[link], %[link], #0xffff\n\t"
-                                                 "add %[link], %[slab], %[link], lsl #3\n\t"
-                                                 "ldur %[link], [%[link], #-8]\n\t"
-                                                 "add %[moved], %[moved], #1\n\t"
-                                                 "b 5b\n"
-                                                 "6:\n\t"
-                                                 "str %[link], [%[bin]]\n"
-                                                 "2:\n"
-        : [slab] "=&r"(slab), [bin] "=&r"(bin), [link] "=&r"(link), [moved] "=&r"(moved), [object] "=&r"(object)
-        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count)
-        : "memory", "cc");
-    return moved;
-}
+// `word` holds what the bin is to have where `load` found it: `link` makes `object` out of it or by it, `step` makes it
+// the one below, and `commit` stores it.
+#define TD_RSEQ_POP_BATCH(load, link, step, commit)                                                                    \
+    __asm__ volatile(                                                                                                  \
+        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",                              \
+                                           "2f") "add %[bin], %[slab], %[code], lsl #3\n\t" load "5:\n\t"              \
+                                                 "cmp %[moved], %[count]\n\t"                                          \
+                                                 "b.hs 6f\n\t" link "cbz %[object], 6f\n\t"                            \
+                                                 "str %[object], [%[objects], %[moved], lsl #3]\n\t" step              \
+                                                 "add %[moved], %[moved], #1\n\t"                                      \
+                                                 "b 5b\n"                                                              \
+                                                 "6:\n\t" commit "2:\n"                                                \
+        : [slab] "=&r"(slab), [bin] "=&r"(bin), [word] "=&r"(word), [moved] "=&r"(moved), [object] "=&r"(object)       \
+        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [push] "r"(TD_SLAB_PUSH)                         \
+        : "memory", "cc")
 
-// The stack of frees.
-static inline size_t td_rseq_pop_batch_frees(size_t class_code, void **objects, size_t count) {
+static inline size_t td_rseq_pop_batch(size_t class_index, void **objects, size_t count) {
+    size_t class_code = td_class_code(class_index);
     uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
-    uint64_t slab, bin, half, moved, object;
-    __asm__ volatile(
-        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
-                                           "2f") "add %[bin], %[slab], %[code], lsl #3\n\t"
-                                                 "ldr %w[half], [%[bin], #8]\n"
-                                                 "5:\n\t"
-                                                 "cmp %[moved], %[count]\n\t"
-                                                 "b.hs 6f\n\t"
-                                                 "and %w[object], %w[half], #0xffff\n\t"
-                                                 "ldr %[object], [%[slab], %[object], lsl #3]\n\t"
-                                                 "lsr %[object], %[object], #16\n\t"
-                                                 "cbz %[object], 6f\n\t"
-                                                 "str %[object], [%[objects], %[moved], lsl #3]\n\t"
-                                                 "sub %w[half], %w[half], %w[step]\n\t"
-                                                 "add %[moved], %[moved], #1\n\t"
-                                                 "b 5b\n"
-                                                 "6:\n\t"
-                                                 "str %w[half], [%[bin], #8]\n"
-                                                 "2:\n"
-        : [slab] "=&r"(slab), [bin] "=&r"(bin), [half] "=&r"(half), [moved] "=&r"(moved), [object] "=&r"(object)
-        : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [step] "r"(TD_SLAB_PUSH)
-        : "memory", "cc");
+    uint64_t slab, bin, word, moved, object;
+    if (td_class_has_two_stacks(class_index))
+        TD_RSEQ_POP_BATCH("ldr %[word], [%[bin]]\n", "lsr %[object], %[word], #16\n\t",
+                          "and %[word], %[word], #0xffff\n\t"
+                          "add %[word], %[slab], %[word], lsl #3\n\t"
+                          "ldur %[word], [%[word], #-8]\n\t",
+                          "str %[word], [%[bin]]\n");
+    else
+        TD_RSEQ_POP_BATCH("ldr %w[word], [%[bin], #8]\n",
+                          "and %w[object], %w[word], #0xffff\n\t"
+                          "ldr %[object], [%[slab], %[object], lsl #3]\n\t"
+                          "lsr %[object], %[object], #16\n\t",
+                          "sub %w[word], %w[word], %w[push]\n\t", "str %w[word], [%[bin], #8]\n");
     return moved;
 }
 
@@ -197,12 +176,6 @@ static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects
     return moved;
 }
 
-static inline size_t td_rseq_pop_batch(size_t class_index, void **objects, size_t count) {
-    size_t class_code = td_class_code(class_index);
-    return td_class_has_two_stacks(class_index) ? td_rseq_pop_batch_allocs(class_code, objects, count)
-                                                : td_rseq_pop_batch_frees(class_code, objects, count);
-}
-
 // A pair of registers may be stored in two steps, with an interrupt between them; exclusively it is stored at once or,
 // as after an interrupt, not at all, and then everything begins anew. (Between the exclusive load and store there must
 // be no other, or they need never succeed.)
@@ -235,6 +208,7 @@ miss:
 }
 
 #undef TD_RSEQ_POP
+#undef TD_RSEQ_POP_BATCH
 #undef TD_RSEQ_TABLES
 #undef TD_RSEQ_BEGIN
 #undef TD_RSEQ_INPUTS

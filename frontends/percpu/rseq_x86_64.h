@@ -107,62 +107,37 @@ miss:
     return false;
 }
 
-// The stack of allocations; `link` is what `alloc` is to be.
-static inline size_t td_rseq_pop_batch_allocs(size_t class_code, void **objects, size_t count) {
-    uint64_t slab, link, moved, object;
-    __asm__ volatile(TD_RSEQ_TABLES("2f")
-                         TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%[link]", "%[object]", "%q[slab]", "%k[slab]",
-                                       "2f") "movq (%[slab],%[code],8), %[link]\n"
-                                             "5:\n\t"
-                                             "cmpq %[count], %[moved]\n\t"
-                                             "jae 6f\n\t"
-                                             "movq %[link], %[object]\n\t"
-                                             "shrq $16, %[object]\n\t"
-                                             "jz 6f\n\t"
-                                             "movq %[object], (%[objects],%[moved],8)\n\t"
-                                             "movzwl %w[link], %k[link]\n\t"
-                                             "movq -8(%[slab],%[link],8), %[link]\n\t"
-                                             "incq %[moved]\n\t"
-                                             "jmp 5b\n"
-                                             "6:\n\t"
-                                             "movq %[link], (%[slab],%[code],8)\n"
-                                             "2:\n"
-                     : [slab] "=&r"(slab), [link] "=&r"(link), [moved] "=&r"(moved), [object] "=&r"(object)
-                     : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count)
-                     : "memory", "cc");
-    return moved;
-}
-
-// The stack of frees.
-static inline size_t td_rseq_pop_batch_frees(size_t class_code, void **objects, size_t count) {
-    uint64_t slab, half, moved, object;
-    __asm__ volatile(TD_RSEQ_TABLES("2f")
-                         TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[half]", "%[object]", "%q[slab]", "%k[slab]",
-                                       "2f") "movl 8(%[slab],%[code],8), %k[half]\n"
-                                             "5:\n\t"
-                                             "cmpq %[count], %[moved]\n\t"
-                                             "jae 6f\n\t"
-                                             "movzwl %w[half], %k[object]\n\t"
-                                             "movq (%[slab],%[object],8), %[object]\n\t"
-                                             "shrq $16, %[object]\n\t"
-                                             "jz 6f\n\t"
-                                             "movq %[object], (%[objects],%[moved],8)\n\t"
-                                             "addl $0xffff, %k[half]\n\t"
-                                             "incq %[moved]\n\t"
-                                             "jmp 5b\n"
-                                             "6:\n\t"
-                                             "movl %k[half], 8(%[slab],%[code],8)\n"
-                                             "2:\n"
-                     : [slab] "=&r"(slab), [half] "=&r"(half), [moved] "=&r"(moved), [object] "=&r"(object)
-                     : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count)
-                     : "memory", "cc");
-    return moved;
-}
+// `word` holds what the bin is to have where `load` found it: `link` takes what `object` is made of out of it or by it,
+// `step` makes it the one below, and `commit` stores it.
+#define TD_RSEQ_POP_BATCH(load, link, step, commit)                                                                    \
+    __asm__ volatile(                                                                                                  \
+        TD_RSEQ_TABLES("2f")                                                                                           \
+            TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%[word]", "%[object]", "%q[slab]", "%k[slab]", "2f") load  \
+        "5:\n\t"                                                                                                       \
+        "cmpq %[count], %[moved]\n\t"                                                                                  \
+        "jae 6f\n\t" link "shrq $16, %[object]\n\t"                                                                    \
+        "jz 6f\n\t"                                                                                                    \
+        "movq %[object], (%[objects],%[moved],8)\n\t" step "incq %[moved]\n\t"                                         \
+        "jmp 5b\n"                                                                                                     \
+        "6:\n\t" commit "2:\n"                                                                                         \
+        : [slab] "=&r"(slab), [word] "=&r"(word), [moved] "=&r"(moved), [object] "=&r"(object)                         \
+        : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count)             \
+        : "memory", "cc")
 
 static inline size_t td_rseq_pop_batch(size_t class_index, void **objects, size_t count) {
     size_t class_code = td_class_code(class_index);
-    return td_class_has_two_stacks(class_index) ? td_rseq_pop_batch_allocs(class_code, objects, count)
-                                                : td_rseq_pop_batch_frees(class_code, objects, count);
+    uint64_t slab, word, moved, object;
+    if (td_class_has_two_stacks(class_index))
+        TD_RSEQ_POP_BATCH("movq (%[slab],%[code],8), %[word]\n", "movq %[word], %[object]\n\t",
+                          "movzwl %w[word], %k[word]\n\t"
+                          "movq -8(%[slab],%[word],8), %[word]\n\t",
+                          "movq %[word], (%[slab],%[code],8)\n");
+    else
+        TD_RSEQ_POP_BATCH("movl 8(%[slab],%[code],8), %k[word]\n",
+                          "movzwl %w[word], %k[object]\n\t"
+                          "movq (%[slab],%[object],8), %[object]\n\t",
+                          "addl $0xffff, %k[word]\n\t", "movl %k[word], 8(%[slab],%[code],8)\n");
+    return moved;
 }
 
 static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects, size_t count) {
@@ -230,6 +205,7 @@ miss:
 }
 
 #undef TD_RSEQ_POP
+#undef TD_RSEQ_POP_BATCH
 #undef TD_RSEQ_TABLES
 #undef TD_RSEQ_BEGIN
 

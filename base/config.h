@@ -49,21 +49,21 @@
 
 // Objects that move between a slab and the middle end at once.
 #define TD_BATCH_MAX (TD_TINY ? 1 : 128)
-#define TD_BATCH_BYTES ((size_t)128 << 10)
+#define TD_BATCH_BYTES ((size_t)256 << 10)
 // What a refill may hand out beyond the batch, to end on a cache line of objects.
 #define TD_BATCH_SLACK 3
 
 // The bounds of one of a bin's two stacks, in objects and in bytes of objects.
 #define TD_BIN_MAX (TD_TINY ? 2 : 148)
 #define TD_BIN_MIN (TD_TINY ? 1 : 4)
-#define TD_BIN_BYTES ((size_t)256 << 10)
+#define TD_BIN_BYTES ((size_t)512 << 10)
 // Stacks that hold less than this when they change roles get more from the middle end: changing costs as much as some
 // allocations, and should be as rare.
 #define TD_ROTATION_BYTES ((size_t)8 << 10)
 #define TD_ROTATION_MAX (TD_TINY ? 1 : 128)
 
 // Address space of a slab: headers, then slots. It has room for all bins at their largest.
-#define TD_SLAB_BYTES ((size_t)128 << 10)
+#define TD_SLAB_BYTES ((size_t)160 << 10)
 // What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
 // The same for all threads' slabs together, for each CPU, but that a few threads may have as much as CPUs, and each

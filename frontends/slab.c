@@ -169,8 +169,8 @@ static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
     struct td_slab_bin new = {.alloc = other,
                               .free_top = (uint16_t)first,
                               .free_room = (uint16_t)capacity,
-                              .free_bottom = first & 0x3fff,
-                              .region = (uint32_t)region & 3};
+                              .free_bottom = (uint16_t)first,
+                              .region = (uint16_t)region};
     td_slab_slots(slab)[first] = first;
     if (has_two_stacks)
         td_slab_slots(slab)[other] = other;

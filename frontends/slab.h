@@ -45,9 +45,9 @@
 //        0            15 16                                           63
 //       +---------------+-----------------------------------------------+
 //       |     slot      |             the object popped next            |     alloc
-//       +---------------+---------------+-------------+--------+--------+
-//       |   free_top    |   free_room   | free_bottom | region | unused |
-//       +---------------+---------------+-------------+--------+--------+
+//       +---------------+---------------+---------------+---------------+
+//       |   free_top    |   free_room   |  free_bottom  |    region     |
+//       +---------------+---------------+---------------+---------------+
 //        free_half                       shape
 //
 // Pops from two stacks store `alloc`, pushes `free_half`, and who follows them soon loads the same and no more: a load
@@ -64,9 +64,8 @@ struct td_slab_bin {
     };
     union {
         struct {
-            uint16_t free_bottom : 14;  // the slot below the stack; the other stack is right before it or behind
-            uint16_t region : 2;        // how many slots each stack has
-            uint16_t unused;            // zero
+            uint16_t free_bottom;  // the slot below the stack; the other stack is right before it or behind
+            uint16_t region;       // how many slots each stack has: enum td_region
         };
         uint32_t shape;
     };
@@ -74,7 +73,7 @@ struct td_slab_bin {
 
 _Static_assert(sizeof(struct td_slab_bin) == 16, "the policy replaces a bin by one store of as much");
 _Static_assert(sizeof(struct td_slab_bin) == 2 * sizeof(td_link), "the class code is the bin's first word");
-_Static_assert(TD_SLAB_BYTES / sizeof(td_link) <= 1 << 14, "`free_bottom` has 14 bits");
+_Static_assert(TD_SLAB_BYTES / sizeof(td_link) <= 1 << 16, "a slot's number has 16 bits");
 
 // What a push adds to `free_half`: one to `free_top`, and minus one to `free_room`.
 #define TD_SLAB_PUSH 0xffff0001u
@@ -181,7 +180,7 @@ static inline bool td_slab_swapped_bin(const struct td_slab *slab, size_t class_
     desired->alloc = expected->free_top;
     // What is empty is at its bottom.
     desired->free_top = (uint16_t)td_link_slot(expected->alloc);
-    desired->free_bottom = desired->free_top & 0x3fffu;
+    desired->free_bottom = desired->free_top;
     desired->free_room = (uint16_t)(count + expected->free_room);
     return true;
 }

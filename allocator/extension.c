@@ -4,7 +4,7 @@
 #include "allocator/allocate.h"
 #include "allocator/malloc.h"
 #include "allocator/statistics.h"
-#include "middle/middle.h"
+#include "frontends/frontend.h"
 
 static const char *version(void) {
     return TANDEM_VERSION;
@@ -34,7 +34,7 @@ static struct tandem_sized_pointer alloc_at_least(size_t size) {
 
 size_t td_release_memory(size_t bytes) {
     td_frontend_drain();
-    return td_middle_purge(bytes);
+    return td_frontend_purge(bytes);
 }
 
 static size_t stats_text(char *buffer, size_t capacity) {

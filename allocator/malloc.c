@@ -55,7 +55,7 @@ void *td_alloc_large(size_t size, size_t alignment, bool *is_zero) {
         return object;
     // What the caches hold may make a whole run, and so may clean and dirty neighbours.
     td_frontend_drain();
-    td_backend_purge(SIZE_MAX);
+    td_frontend_purge(SIZE_MAX);
     return td_large_alloc(size, alignment, is_zero);
 }
 

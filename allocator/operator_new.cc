@@ -19,16 +19,31 @@ void __throw_bad_alloc() __attribute__((weak));
 new_handler get_new_handler() noexcept __attribute__((weak));
 }  // namespace std
 
+// A static program that opens no library need not be able to.
+#pragma weak dlopen
+
 // What the compiler refers to for the one `catch` below.
 __asm__(".weak __gxx_personality_v0\n\t.weak __cxa_begin_catch\n\t.weak __cxa_end_catch\n\t.weak _ZSt9terminatev");
 
 namespace {
 
+// A function of a C++ library that was not there when weak references were resolved: it came by dlopen, for all or for
+// one library alone.
+void *find_late(const char *name) {
+    static const char *const libraries[] = {"libstdc++.so.6", "libc++.so.1"};
+    void *function = dlsym(RTLD_DEFAULT, name);
+    for (const char *library : libraries) {
+        void *handle = function == nullptr && dlopen != nullptr ? dlopen(library, RTLD_LAZY | RTLD_NOLOAD) : nullptr;
+        if (handle != nullptr)
+            function = dlsym(handle, name);
+    }
+    return function;
+}
+
 [[noreturn]] void throw_bad_alloc() {
     auto thrower = std::__throw_bad_alloc;
-    // A C++ library that came by dlopen was not there when the weak reference was resolved.
     if (thrower == nullptr)
-        thrower = reinterpret_cast<void (*)()>(dlsym(RTLD_DEFAULT, "_ZSt17__throw_bad_allocv"));
+        thrower = reinterpret_cast<void (*)()>(find_late("_ZSt17__throw_bad_allocv"));
     if (thrower != nullptr)
         thrower();
     td_fatal("out of memory in operator new, and no C++ library to throw std::bad_alloc");
@@ -36,7 +51,10 @@ namespace {
 
 // Calls the new_handler. False if there is none.
 bool call_new_handler() {
-    std::new_handler handler = std::get_new_handler != nullptr ? std::get_new_handler() : nullptr;
+    auto getter = std::get_new_handler;
+    if (getter == nullptr)
+        getter = reinterpret_cast<std::new_handler (*)() noexcept>(find_late("_ZSt15get_new_handlerv"));
+    std::new_handler handler = getter != nullptr ? getter() : nullptr;
     if (handler == nullptr)
         return false;
     handler();

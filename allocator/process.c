@@ -4,15 +4,18 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "allocator/allocate.h"
 #include "allocator/malloc.h"
 #include "allocator/options.h"
+#include "allocator/process.h"
 #include "allocator/statistics.h"
+#include "base/atomic.h"
 #include "frontends/frontend.h"
 
 // malloc works before this has run: constructors of other libraries may come first.
-__attribute__((constructor(101))) static void process_begins(void);
+__attribute__((constructor(101))) static void process_begins(int count, char **arguments, char **environment);
 __attribute__((destructor(101))) static void process_ends(void);
 
 static void *maintain_forever(void *unused) {
@@ -38,16 +41,51 @@ static void start_background_thread(void) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+// glibc's fork waits for its list of streams behind the handlers, and locks its own malloc behind that: who flushes them
+// all holds the list while he waits for a stream, whose owner may be allocating. With one thread it locks nothing, and
+// unlocks nothing in the child. Weak: other C libraries have no such list, and older glibcs do not tell.
+extern void _IO_list_lock(void) __attribute__((weak, visibility("default")));
+extern void _IO_list_unlock(void) __attribute__((weak, visibility("default")));
+extern char __libc_single_threaded __attribute__((weak, visibility("default")));
+
+static bool holds_streams;  // by the thread that forks
+
+static void fork_prepare(void) {
+    bool has_list = &_IO_list_lock != NULL && &_IO_list_unlock != NULL && &__libc_single_threaded != NULL;
+    bool takes_streams = has_list && !__libc_single_threaded;
+    if (takes_streams)
+        _IO_list_lock();
+    td_frontend_fork_prepare();
+    holds_streams = takes_streams;
+}
+
+static void fork_parent(void) {
+    bool held_streams = holds_streams;
+    td_frontend_fork_parent();
+    if (held_streams)
+        _IO_list_unlock();
+}
+
 static void fork_child(void) {
     td_frontend_fork_child();
     if (td_options.has_background_thread)
         start_background_thread();
 }
 
-static void process_begins(void) {
+void td_process_register_fork_handlers(void) {
+    static bool is_done;  // atomic, any thread
+    if (!td_exchange_acquire(&is_done, true))
+        pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+// The arguments are glibc's. What comes before its own constructor, as -z initfirst does, finds no environment yet.
+static void process_begins(int count, char **arguments, char **environment) {
+    (void)count;
+    (void)arguments;
+    if (environ == NULL)
+        environ = environment;
+    td_process_register_fork_handlers();
     td_options_apply();
-    // Handlers run before fork in the reverse order of their registration: this one is early, so that it is last.
-    pthread_atfork(td_frontend_fork_prepare, td_frontend_fork_parent, fork_child);
     if (td_options.has_background_thread)
         start_background_thread();
 }

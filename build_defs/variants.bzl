@@ -10,7 +10,7 @@ FRONT_ENDS = [
     "perthread",
 ]
 
-def tandem_malloc_libraries(api, exports):
+def tandem_malloc_libraries(api, exports, preinit):
     """For allocator/BUILD: `<front end>`, `<front end>_tiny` and `libtandem_<front end>.so` for each front end.
 
     The front end is chosen by the linker: they all define the same symbols, and alwayslink makes two of them in one
@@ -19,6 +19,7 @@ def tandem_malloc_libraries(api, exports):
     Args:
       api: label of the library that has the functions of tandem.h; the shared objects bring it along.
       exports: version script with the symbols that the shared objects export.
+      preinit: label of what programs have and shared objects may not.
     """
     for front_end in FRONT_ENDS:
         malloc = ":malloc_" + front_end
@@ -26,13 +27,13 @@ def tandem_malloc_libraries(api, exports):
         cc_library(
             name = front_end,
             visibility = ["//visibility:public"],
-            deps = [malloc, code],
+            deps = [malloc, code, preinit],
         )
         cc_library(
             name = front_end + TINY_SUFFIX,
             testonly = True,
             visibility = ["//visibility:public"],
-            deps = [tiny_label(malloc), tiny_label(code)],
+            deps = [tiny_label(malloc), tiny_label(code), preinit],
         )
         cc_binary(
             name = "libtandem_%s.so" % front_end,
@@ -42,6 +43,8 @@ def tandem_malloc_libraries(api, exports):
                 "-Wl,-soname,libtandem_%s.so" % front_end,
                 # Threads that exit after a dlclose still come here.
                 "-Wl,-z,nodelete",
+                # Its fork handlers are to be registered first: allocator/process.h.
+                "-Wl,-z,initfirst",
                 "-Wl,-z,defs",
                 # Bazel adds -lstdc++ and -lm at the end; nothing here needs them.
                 "-Wl,--as-needed",
@@ -49,7 +52,7 @@ def tandem_malloc_libraries(api, exports):
             ],
             linkshared = True,
             visibility = ["//visibility:public"],
-            deps = [":" + front_end, api],
+            deps = [malloc, code, api],
         )
 
 def tandem_cc_test(

@@ -68,7 +68,8 @@ bool td_middle_tick_is_due(uint64_t *now_ms) {
     uint64_t now = td_os_clock_ms();
     uint64_t last = td_load_relaxed(&last_tick_ms);
     *now_ms = now;
-    return now - last >= TD_TICK_MS && td_compare_exchange_relaxed(&last_tick_ms, &last, now);
+    // Another thread may have been here at a later time.
+    return now >= last + TD_TICK_MS && td_compare_exchange_relaxed(&last_tick_ms, &last, now);
 }
 
 void td_middle_maintain(uint64_t now_ms) {
@@ -119,7 +120,9 @@ size_t td_middle_objects_out(size_t class_index) {
     td_transfer_get_stats(class_index, &transfer);
     td_central_get_stats(class_index, &central);
     size_t objects = central.spans * td_class_info[class_index].span_objects;
-    return objects - central.free_objects - transfer.objects;
+    size_t inside = central.free_objects + transfer.objects;
+    // What moved from there to here while they were counted was counted twice.
+    return objects > inside ? objects - inside : 0;
 }
 
 void td_middle_fork_prepare(void) {

@@ -252,6 +252,15 @@ void td_frontend_drain(void) {
     exit_slow_path(was_in);
 }
 
+size_t td_frontend_purge(size_t bytes) {
+    bool was_in = enter_slow_path();
+    td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
+    size_t purged = td_middle_purge(bytes);
+    td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
+    exit_slow_path(was_in);
+    return purged;
+}
+
 static void drain_idle_slabs(void) {
     for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++) {
         struct td_slab *slab = td_load_relaxed(&td_percpu.slabs[i]);

@@ -87,7 +87,10 @@ static TD_NOINLINE struct attachment attach_young(void) {
     if (young_calls == 0) {
         young_calls = 1;
         td_budget_add_thread();
-        pthread_setspecific(exit_key, &no_slab);  // for `thread_exits` to be called; may allocate
+        pthread_setspecific(exit_key, &no_slab);  // for `thread_exits` to be called
+        // It may have allocated, and so come here before.
+        if (td_thread_slab != &no_slab)
+            return (struct attachment){&td_slab_plain_ops, td_thread_slab};
     }
     bool is_young = young_calls < TD_YOUNG_CALLS;
     bool is_without = is_exiting || (is_young && td_registry_is_crowded());
@@ -159,6 +162,13 @@ void td_frontend_drain(void) {
     td_registry_drain();
     td_locked_slabs_drain();
     td_middle_drain();
+}
+
+size_t td_frontend_purge(size_t bytes) {
+    td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
+    size_t purged = td_middle_purge(bytes);
+    td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
+    return purged;
 }
 
 void td_frontend_maintain(void) {

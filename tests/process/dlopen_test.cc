@@ -10,6 +10,8 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
+#include "tests/process/child.h"
+#include "tests/process/variant.h"
 #include "tests/process/workload.h"
 #include "gtest/gtest.h"
 
@@ -127,6 +129,14 @@ TEST(dlopen, of_what_is_not_there_fails_and_no_more) {
         EXPECT_EQ(dlopen("tests/process/no_such_library.so", RTLD_NOW), nullptr);
         EXPECT_NE(dlerror(), nullptr);
     }
+}
+
+TEST(dlopen, a_plugin_of_a_c_program_can_run_out_of_memory) {
+    const std::string host =
+        std::string("tests/process/plugin_host_") + (variant::is_tandem ? variant::front_end : "system");
+    child::outcome outcome = child::run_program({host, cxx_library});
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+    EXPECT_EQ(outcome.out, "bad_alloc after the new_handler\n") << outcome;
 }
 
 }  // namespace

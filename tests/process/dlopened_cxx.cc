@@ -1,6 +1,7 @@
 // A C++ library with static and thread-local objects that allocate, for a program that loads and unloads it.
 #include <cstdlib>
 #include <map>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 EXPORT std::string *dlopened_make_string(size_t length);
 EXPORT void dlopened_delete_string(std::string *text);
 EXPORT size_t dlopened_use_thread_local();
+EXPORT const char *dlopened_exhaust();
 
 namespace {
 
@@ -28,4 +30,20 @@ void dlopened_delete_string(std::string *text) {
 size_t dlopened_use_thread_local() {
     thread_strings.push_back(static_map[2]);
     return thread_strings.size();
+}
+
+// Asks for more than there is: whether the new_handler is called, and what is thrown then.
+const char *dlopened_exhaust() {
+    static bool is_handled;
+    std::set_new_handler([] {
+        is_handled = true;
+        std::set_new_handler(nullptr);
+    });
+    volatile size_t too_much = size_t{1} << 60;
+    try {
+        delete[] new char[too_much];
+    } catch (const std::bad_alloc &) {
+        return is_handled ? "bad_alloc after the new_handler" : "bad_alloc without the new_handler";
+    }
+    return "nothing thrown";
 }

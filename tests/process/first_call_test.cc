@@ -19,6 +19,6 @@ TEST_P(first_call, leaves_the_process_whole) {
 
 INSTANTIATE_TEST_SUITE_P(any, first_call,
                          testing::Values("small", "medium", "span", "large", "calloc", "realloc", "aligned_alloc",
-                                         "free_sized", "free"));
+                                         "free_sized", "free", "behind other keys"));
 
 }  // namespace

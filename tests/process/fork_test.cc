@@ -1,6 +1,7 @@
 // fork while other threads are inside of the allocator: the child's heap is whole and usable.
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -233,6 +234,33 @@ TEST(fork, handlers_of_constructors_allocate) {
     settings.seconds = 20;
     child::outcome outcome = child::run("early_handlers_allocate", settings);
     EXPECT_TRUE(outcome.succeeded()) << outcome;
+}
+
+TEST(fork, child_misses_nothing_that_is_on_its_way_to_the_system) {
+    if (!variant::is_tandem) {
+        GTEST_SKIP() << "asks Tandem for statistics";
+    }
+    constexpr size_t bytes = size_t{64} << 20;
+    std::atomic<bool> is_over{false};
+    std::thread trimmer([&is_over] {
+        while (!is_over) {
+            void *object = malloc(bytes);
+            memset(object, 1, bytes);
+            free(opaque(object));
+            tandem_release_memory(SIZE_MAX);
+        }
+    });
+    for (int i = 0; i < 40; i++) {
+        usleep(5000);
+        EXPECT_TRUE(true_in_child([] {
+            struct tandem_stats stats;
+            tandem_get_stats(&stats);
+            return stats.mapped_bytes > bytes && stats.waste_bytes < bytes / 8;
+        })) << "fork "
+            << i;
+    }
+    is_over = true;
+    trimmer.join();
 }
 
 TEST(vfork, then_exec) {

@@ -1,0 +1,108 @@
+// A program that forks while other threads allocate, holding a lock that fork waits for: a library's, or glibc's list of
+// streams. In C, and without the C++ library: nothing allocates before the library's constructor has run.
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/process/fork_handlers.h"
+
+#define FORKS 300
+#define LINES 20
+#define LINE_BYTES ((size_t)200000)
+
+static void *allocate_guarded(void *unused) {
+    void *objects[200];
+    for (;;) {
+        guarded_begin();
+        for (size_t i = 0; i < 200; i++) {
+            objects[i] = malloc(i % 50 == 0 ? 100000 : 700);
+        }
+        for (size_t i = 0; i < 200; i++) {
+            free(objects[i]);
+        }
+        guarded_end();
+        usleep(100);
+    }
+    return unused;
+}
+
+static void *flush_streams(void *unused) {
+    for (;;) {
+        fflush(NULL);
+        usleep(20);
+    }
+    return unused;
+}
+
+// getline allocates while it has the stream.
+static void *read_lines(void *stream) {
+    for (;;) {
+        rewind(stream);
+        for (int i = 0; i < LINES; i++) {
+            char *line = NULL;
+            size_t capacity = 0;
+            if (getline(&line, &capacity, stream) < 0) {
+                _exit(EXIT_FAILURE);
+            }
+            free(line);
+        }
+    }
+    return stream;
+}
+
+static FILE *make_lines(void) {
+    FILE *stream = tmpfile();
+    if (stream == NULL) {
+        exit(EXIT_FAILURE);
+    }
+    char *line = malloc(LINE_BYTES);
+    memset(line, 'x', LINE_BYTES);
+    line[LINE_BYTES - 1] = '\n';
+    for (int i = 0; i < LINES; i++) {
+        fwrite(line, 1, LINE_BYTES, stream);
+    }
+    free(line);
+    return stream;
+}
+
+static void start(void *(*function)(void *), void *argument) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, function, argument) != 0) {
+        exit(EXIT_FAILURE);
+    }
+}
+
+static void fork_and_wait(void) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        void *object = malloc(1000);
+        fflush(NULL);
+        _exit(object != NULL ? EXIT_SUCCESS : EXIT_FAILURE);
+    }
+    int status = -1;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
+        _exit(EXIT_FAILURE);
+    }
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2) {
+        return EXIT_FAILURE;
+    }
+    fork_and_wait();  // with one thread
+    if (strcmp(argv[1], "library") == 0) {
+        start(allocate_guarded, NULL);
+    } else {
+        start(read_lines, make_lines());
+        start(flush_streams, NULL);
+        start(flush_streams, NULL);
+    }
+    for (int i = 0; i < FORKS; i++) {
+        fork_and_wait();
+        usleep(100);
+    }
+    _exit(write(STDOUT_FILENO, "done\n", 5) != 5);
+}

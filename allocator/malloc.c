@@ -288,3 +288,33 @@ TD_EXPORT size_t malloc_usable_size(void *pointer) {
         td_middle_check_object(class_index, pointer, "malloc_usable_size");
     return td_usable_bytes(pointer, "malloc_usable_size");
 }
+
+// glibc's other names for its own, for who wraps malloc: what comes from one name may be freed by another.
+
+TD_EXPORT void *__libc_malloc(size_t size) {
+    return malloc(size);
+}
+
+TD_EXPORT void __libc_free(void *pointer) {
+    free(pointer);
+}
+
+TD_EXPORT void *__libc_calloc(size_t count, size_t size) {
+    return calloc(count, size);
+}
+
+TD_EXPORT void *__libc_realloc(void *pointer, size_t size) {
+    return realloc(pointer, size);
+}
+
+TD_EXPORT void *__libc_memalign(size_t alignment, size_t size) {
+    return memalign(alignment, size);
+}
+
+TD_EXPORT void *__libc_valloc(size_t size) {
+    return valloc(size);
+}
+
+TD_EXPORT void *__libc_pvalloc(size_t size) {
+    return pvalloc(size);
+}

@@ -128,6 +128,18 @@ TEST(malloc, two_to_the_40_bytes_come_or_do_not_but_errno_tells) {
     free(object);
 }
 
+// Of glibc, not of every C library.
+extern "C" void *__libc_malloc(size_t size) __attribute__((weak));
+extern "C" void __libc_free(void *pointer) __attribute__((weak));
+
+TEST(malloc, under_its_other_name_is_the_same) {
+    if (__libc_malloc == nullptr || __libc_free == nullptr) {
+        GTEST_SKIP() << "this C library has no other name for it";
+    }
+    free(opaque(__libc_malloc(100)));
+    __libc_free(opaque(malloc(100)));
+}
+
 TEST(free, of_null_does_nothing) {
     free(opaque<void *>(nullptr));
 }

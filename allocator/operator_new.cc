@@ -19,9 +19,6 @@ void __throw_bad_alloc() __attribute__((weak));
 new_handler get_new_handler() noexcept __attribute__((weak));
 }  // namespace std
 
-// A static program that opens no library need not be able to.
-#pragma weak dlopen
-
 // What the compiler refers to for the one `catch` below.
 __asm__(".weak __gxx_personality_v0\n\t.weak __cxa_begin_catch\n\t.weak __cxa_end_catch\n\t.weak _ZSt9terminatev");
 
@@ -32,8 +29,10 @@ namespace {
 void *find_late(const char *name) {
     static const char *const libraries[] = {"libstdc++.so.6", "libc++.so.1"};
     void *function = dlsym(RTLD_DEFAULT, name);
+    // Not by its name, which linkers of static programs warn of.
+    auto open = reinterpret_cast<decltype(&dlopen)>(dlsym(RTLD_DEFAULT, "dlopen"));
     for (const char *library : libraries) {
-        void *handle = function == nullptr && dlopen != nullptr ? dlopen(library, RTLD_LAZY | RTLD_NOLOAD) : nullptr;
+        void *handle = function == nullptr && open != nullptr ? open(library, RTLD_LAZY | RTLD_NOLOAD) : nullptr;
         if (handle != nullptr)
             function = dlsym(handle, name);
     }

@@ -1,5 +1,5 @@
-// A program that forks while other threads allocate, holding a lock that fork waits for: a library's, or glibc's list of
-// streams. In C, and without the C++ library: nothing allocates before the library's constructor has run.
+// A program that forks while other threads allocate, holding a lock that fork waits for: a library's, or glibc's list
+// of streams. In C, and without the C++ library: nothing allocates before the library's constructor has run.
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,5 +3,5 @@
 // (-z initfirst). Where a C library knows neither, `process_begins` is early enough for most.
 #include "allocator/process.h"
 
-static void (*register_first)(void) __attribute__((section(".preinit_array"), used)) =
-    td_process_register_fork_handlers;
+static void (*register_first)(void)
+    __attribute__((section(".preinit_array"), used)) = td_process_register_fork_handlers;

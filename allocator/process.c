@@ -41,9 +41,9 @@ static void start_background_thread(void) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-// glibc's fork waits for its list of streams behind the handlers, and locks its own malloc behind that: who flushes them
-// all holds the list while he waits for a stream, whose owner may be allocating. With one thread it locks nothing, and
-// unlocks nothing in the child. Weak: other C libraries have no such list, and older glibcs do not tell.
+// glibc's fork waits for its list of streams behind the handlers, and locks its own malloc behind that: who flushes
+// them all holds the list while he waits for a stream, whose owner may be allocating. With one thread it locks nothing,
+// and unlocks nothing in the child. Weak: other C libraries have no such list, and older glibcs do not tell.
 extern void _IO_list_lock(void) __attribute__((weak, visibility("default")));
 extern void _IO_list_unlock(void) __attribute__((weak, visibility("default")));
 extern char __libc_single_threaded __attribute__((weak, visibility("default")));

@@ -27,7 +27,9 @@ size_t td_budget_total_bytes(void) {
 }
 
 void td_budget_begin(struct td_slab *slab) {
-    size_t share = total_budget_bytes / td_load_relaxed(&thread_count);
+    // None: a thread that another library's handler started in a forked child, before the count began anew.
+    size_t threads = td_load_relaxed(&thread_count);
+    size_t share = total_budget_bytes / (threads != 0 ? threads : 1);
     slab->budget_bytes = share > TD_SLAB_BUDGET_FIRST_BYTES ? TD_SLAB_BUDGET_FIRST_BYTES
                          : share < TD_SLAB_BUDGET_MIN_BYTES ? TD_SLAB_BUDGET_MIN_BYTES
                                                             : share;

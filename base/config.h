@@ -49,14 +49,14 @@
 
 // Objects that move between a slab and the middle end at once.
 #define TD_BATCH_MAX (TD_TINY ? 1 : 128)
-#define TD_BATCH_BYTES ((size_t)256 << 10)
+#define TD_BATCH_BYTES ((size_t)512 << 10)
 // What a refill may hand out beyond the batch, to end on a cache line of objects.
 #define TD_BATCH_SLACK 3
 
 // The bounds of one of a bin's two stacks, in objects and in bytes of objects.
 #define TD_BIN_MAX (TD_TINY ? 2 : 148)
 #define TD_BIN_MIN (TD_TINY ? 1 : 4)
-#define TD_BIN_BYTES ((size_t)512 << 10)
+#define TD_BIN_BYTES ((size_t)1024 << 10)
 // Stacks that hold less than this when they change roles get more from the middle end: changing costs as much as some
 // allocations, and should be as rare.
 #define TD_ROTATION_BYTES ((size_t)8 << 10)

@@ -37,8 +37,8 @@ void *td_new_failed(size_t size);
 void td_frontend_flush(void);
 // Gives the objects of all caches back that can be emptied from outside.
 void td_frontend_drain(void);
-// Gives about `bytes` of free memory back to the operating system; returns how many. A fork waits for it: what is on its
-// way is in no list that a child would find.
+// Gives about `bytes` of free memory back to the operating system; returns how many. A fork waits for it: what is on
+// its way is in no list that a child would find.
 size_t td_frontend_purge(size_t bytes);
 
 // To be called by whoever allocates without the front end, before it does: makes ready for `td_frontend_push`, which is

@@ -1,77 +1,18 @@
+// The policy: when bins grow, what they fetch, what leaves them, when they are idle.
 #include "frontends/slab.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "base/arch.h"
 #include "base/batch.h"
+#include "frontends/bin.h"
 #include "middle/middle.h"
-
-// What a bin that is given longer stacks may hold.
-#define MOVE_MAX ((size_t)2 * TD_SECOND_REGION_SLOTS)
 
 // The first word behind the bins and the figures.
 #define FIRST_SLOT ((sizeof(struct td_slab) + sizeof(void *) - 1) / sizeof(void *))
 
 // Bins that are looked at for capacity when one wants to grow.
 #define VICTIM_TRIES 4
-
-// Attempts to change a bin that others change at the same time.
-#define REPLACE_TRIES 4
-
-static size_t min_size(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
-static size_t max_size(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
-static uint32_t region_words(size_t class_index, enum td_region region) {
-    uint32_t stacks = td_class_has_two_stacks(class_index) ? 2 : 1;
-    return stacks * ((uint32_t)td_slab_region_slots(class_index, region) + 1);
-}
-
-static enum td_region region_for(size_t capacity) {
-    return capacity <= TD_FIRST_REGION_SLOTS    ? TD_REGION_FIRST
-           : capacity <= TD_SECOND_REGION_SLOTS ? TD_REGION_SECOND
-                                                : TD_REGION_WHOLE;
-}
-
-// A bin, and what follows from it.
-struct bin_view {
-    struct td_slab_bin bin;
-    size_t alloc_count;  // objects; 0 if there is but the stack of frees
-    size_t free_count;
-    size_t capacity;  // of the stack of frees, in objects
-};
-
-// What each stack of a bin may hold at most.
-static size_t stack_max(size_t class_index, enum td_region region) {
-    return min_size(td_slab_region_slots(class_index, region), td_class_info[class_index].bin_max);
-}
-
-// How many objects a stack has. What is not of one time counts as something that a stack may have.
-static size_t stack_count(size_t top, size_t bottom, size_t max) {
-    return top > bottom ? min_size(top - bottom, max) : 0;
-}
-
-// Inlined: returned through memory, it would be read back before its stores are done.
-static inline TD_ALWAYS_INLINE struct bin_view view_bin(const struct td_slab *slab, size_t class_index) {
-    struct bin_view view = {.bin = td_slab_load_bin(slab, class_index)};
-    if (view.bin.region == TD_REGION_NONE)
-        return view;
-    size_t max = stack_max(class_index, view.bin.region);
-    view.free_count = stack_count(view.bin.free_top, view.bin.free_bottom, max);
-    view.capacity = min_size(view.free_count + view.bin.free_room, max);
-    if (td_class_has_two_stacks(class_index)) {
-        size_t distance = td_slab_region_slots(class_index, view.bin.region) + 1;
-        size_t top = td_link_slot(view.bin.alloc);
-        size_t bottom = view.bin.free_bottom;
-        view.alloc_count = stack_count(top, top < bottom ? bottom - distance : bottom + distance, max);
-    }
-    return view;
-}
 
 struct td_slab *td_slab_new(size_t budget_bytes, size_t place) {
     char *memory = td_middle_alloc_metadata(place + TD_SLAB_BYTES, TD_SMALLEST_PAGE_BYTES);
@@ -95,95 +36,6 @@ struct td_slab *td_slab_make(struct td_slab_maker *maker, size_t place) {
 void td_slab_leave_spare(struct td_slab_maker *maker, struct td_slab *slab) {
     slab->next = maker->spares;
     maker->spares = slab;
-}
-
-static void note_capacity(struct td_slab *slab, size_t class_index, size_t from, size_t to) {
-    int64_t change = ((int64_t)to - (int64_t)from) * td_class_info[class_index].object_bytes;
-    td_add_relaxed(&slab->capacity_bytes, change);
-}
-
-// Sets how many objects the stack of frees may hold, within the slots that it has. `view` is what the caller saw last,
-// and is brought up to date.
-static bool set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, struct bin_view *view,
-                         size_t capacity) {
-    for (int i = 0; i < REPLACE_TRIES; i++) {
-        if (capacity > stack_max(class_index, view->bin.region) || capacity < view->free_count)
-            return false;
-        struct td_slab_bin new = view->bin;
-        new.free_room = (uint16_t)(capacity - view->free_count);
-        if (ops->replace_bin(slab, class_index, view->bin, new)) {
-            note_capacity(slab, class_index, view->capacity, capacity);
-            view->bin = new;
-            view->capacity = capacity;
-            return true;
-        }
-        *view = view_bin(slab, class_index);
-    }
-    return false;
-}
-
-// Lets the stacks change roles if that of allocations is empty and that of frees has `least` objects.
-static bool swap_stacks(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t least) {
-    struct td_slab_bin expected, desired;
-    return td_class_has_two_stacks(class_index) && td_slab_swapped_bin(slab, class_index, least, &expected, &desired) &&
-           ops->replace_bin(slab, class_index, expected, desired);
-}
-
-// Takes up to `count` objects out of the bin, from both stacks.
-static size_t take_objects(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void **objects,
-                           size_t count) {
-    size_t taken = ops->pop_batch(slab, class_index, objects, count);
-    if (taken < count && swap_stacks(ops, slab, class_index, 1))
-        taken += ops->pop_batch(slab, class_index, objects + taken, count - taken);
-    return taken;
-}
-
-// Takes `words` words of the slab that nobody uses; 0 if there are not as many.
-static uint32_t take_words(struct td_slab *slab, uint32_t words) {
-    uint32_t limit = TD_SLAB_BYTES / sizeof(void *);
-    if (td_load_relaxed(&slab->words_used) + words > limit)
-        return 0;
-    // Pairs with the release in `give_words_back`: who had them has written to them.
-    uint32_t first = td_add_acquire(&slab->words_used, words);
-    return first + words <= limit ? first : 0;
-}
-
-// If nobody took words since.
-static void give_words_back(struct td_slab *slab, uint32_t first, uint32_t words) {
-    uint32_t expected = first + words;
-    td_compare_exchange_release(&slab->words_used, &expected, first);
-}
-
-// Gives the bin new, longer stacks, with room for `capacity` frees. What it held moves along.
-static bool move_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t capacity) {
-    enum td_region region = region_for(capacity);
-    size_t slots = td_slab_region_slots(class_index, region);
-    uint32_t first = take_words(slab, region_words(class_index, region));
-    if (first == 0)
-        return false;
-    void *objects[MOVE_MAX];
-    size_t count = take_objects(ops, slab, class_index, objects, MOVE_MAX);
-    struct bin_view old = view_bin(slab, class_index);
-    bool has_two_stacks = td_class_has_two_stacks(class_index);
-    size_t other = has_two_stacks ? first + slots + 1 : 0;
-    struct td_slab_bin new = {.alloc = other,
-                              .free_top = (uint16_t)first,
-                              .free_room = (uint16_t)capacity,
-                              .free_bottom = (uint16_t)first,
-                              .region = (uint16_t)region};
-    td_slab_slots(slab)[first] = first;
-    if (has_two_stacks)
-        td_slab_slots(slab)[other] = other;
-    bool is_moved = old.alloc_count == 0 && old.free_count == 0 && ops->replace_bin(slab, class_index, old.bin, new);
-    if (is_moved)
-        note_capacity(slab, class_index, old.capacity, capacity);
-    else
-        give_words_back(slab, first, region_words(class_index, region));
-    // What was popped first is to be pushed last.
-    td_batch_reverse(objects, count);
-    size_t pushed = ops->push_batch(slab, class_index, objects, count);
-    td_middle_return(class_index, objects, count - pushed);
-    return is_moved;
 }
 
 // What is remembered of a bin's slow paths, in `history`.
@@ -214,7 +66,7 @@ static size_t find_victim(struct td_slab *slab, size_t for_class) {
         uint32_t hand = td_load_relaxed(&slab->hand);
         size_t victim = hand < TD_CLASS_COUNT - 1 ? hand + 1 : 1;
         td_store_relaxed(&slab->hand, (uint32_t)victim);
-        if (victim != for_class && view_bin(slab, victim).capacity >= 2 && !is_used_by_now(slab, victim))
+        if (victim != for_class && td_bin_view(slab, victim).capacity >= 2 && !is_used_by_now(slab, victim))
             return victim;
     }
     return 0;
@@ -225,26 +77,26 @@ static void steal_capacity(const struct td_slab_ops *ops, struct td_slab *slab, 
     size_t victim = find_victim(slab, for_class);
     if (victim == 0)
         return;
-    struct bin_view view = view_bin(slab, victim);
+    struct td_bin_view view = td_bin_view(slab, victim);
     void *objects[TD_BATCH_MAX];
     size_t left = view.capacity / 2;
     while (view.alloc_count + view.free_count > left) {
         size_t excess = view.alloc_count + view.free_count - left;
-        size_t count = take_objects(ops, slab, victim, objects, min_size(excess, TD_BATCH_MAX));
+        size_t count = td_bin_take(ops, slab, victim, objects, td_min(excess, TD_BATCH_MAX));
         td_middle_return(victim, objects, count);
         if (count == 0)
             break;
-        view = view_bin(slab, victim);
+        view = td_bin_view(slab, victim);
     }
     if (left < view.capacity)
-        set_capacity(ops, slab, victim, &view, left);
+        td_bin_set_capacity(ops, slab, victim, &view, left);
 }
 
-// Raises the bin's capacity to `wanted` if the class and the slab's budget allow. `view` as in `set_capacity`.
-static bool grow_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, struct bin_view *view,
+// Raises the bin's capacity to `wanted` if the class and the slab's budget allow. `view` as in `td_bin_set_capacity`.
+static bool grow_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, struct td_bin_view *view,
                      size_t wanted) {
     const struct td_class_info *info = &td_class_info[class_index];
-    wanted = min_size(wanted, info->bin_max);
+    wanted = td_min(wanted, info->bin_max);
     if (wanted <= view->capacity)
         return false;
     int64_t room = (int64_t)slab->budget_bytes - (int64_t)((wanted - view->capacity) * info->object_bytes);
@@ -256,9 +108,9 @@ static bool grow_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t
             return false;
     }
     if (wanted <= td_slab_region_slots(class_index, view->bin.region))
-        return set_capacity(ops, slab, class_index, view, wanted);
-    bool is_moved = move_bin(ops, slab, class_index, wanted);
-    *view = view_bin(slab, class_index);
+        return td_bin_set_capacity(ops, slab, class_index, view, wanted);
+    bool is_moved = td_bin_move(ops, slab, class_index, wanted);
+    *view = td_bin_view(slab, class_index);
     return is_moved;
 }
 
@@ -271,26 +123,26 @@ static void keep_objects(const struct td_slab_ops *ops, struct td_slab *slab, si
 }
 
 // How many objects to fetch for a bin without allocations to hand out.
-static size_t refill_count(const struct bin_view *view, size_t class_index) {
+static size_t refill_count(const struct td_bin_view *view, size_t class_index) {
     const struct td_class_info *info = &td_class_info[class_index];
     // A bin with one stack keeps room for frees.
     if (!td_class_has_two_stacks(class_index))
-        return max_size(1, min_size(view->capacity / 2, info->batch));
+        return td_max(1, td_min(view->capacity / 2, info->batch));
     if (view->free_count == 0)
-        return max_size(1, min_size(view->capacity * 3 / 4, info->batch));
+        return td_max(1, td_min(view->capacity * 3 / 4, info->batch));
     // Its objects come back: more than fit into the stack of frees would be in the way, and more than it needs to turn
     // over would only pass through the processor's cache.
-    return max_size(1, min_size(view->capacity - view->free_count, info->rotation));
+    return td_max(1, td_min(view->capacity - view->free_count, info->rotation));
 }
 
 static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     td_store_relaxed(&slab->refills, td_load_relaxed(&slab->refills) + 1);
-    struct bin_view view = view_bin(slab, class_index);
+    struct td_bin_view view = td_bin_view(slab, class_index);
     // A bin that is empty and full in turns holds too little; one that is only ever empty needs no more than its batch.
     bool was_full = (history_of(slab, class_index) & HISTORY_WAS_FULL) != 0;
     note_history(slab, class_index, HISTORY_IS_USED);
     bool is_grown = (was_full || view.capacity < 2 * (size_t)td_class_info[class_index].batch) &&
-                    grow_bin(ops, slab, class_index, &view, max_size(2 * view.capacity, TD_BIN_MIN));
+                    grow_bin(ops, slab, class_index, &view, td_max(2 * view.capacity, TD_BIN_MIN));
     // A bin that has what it may hold turns over with less: more would be turned away again.
     if (!is_grown && view.free_count > view.capacity / 2) {
         void *object = td_slab_swap_and_pop(ops, slab, class_index);
@@ -303,13 +155,13 @@ static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t 
     if (count == 0)
         return td_slab_swap_and_pop(ops, slab, class_index);
     keep_objects(ops, slab, class_index, objects, count - 1);
-    swap_stacks(ops, slab, class_index, 1);
+    td_bin_swap_stacks(ops, slab, class_index, 1);
     return objects[count - 1];
 }
 
 void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     void *object;
-    if (swap_stacks(ops, slab, class_index, td_class_info[class_index].rotation) &&
+    if (td_bin_swap_stacks(ops, slab, class_index, td_class_info[class_index].rotation) &&
         ops->pop_batch(slab, class_index, &object, 1) != 0)
         return object;
     object = refill(ops, slab, class_index);
@@ -319,7 +171,7 @@ void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t
 
 void *td_slab_swap_and_pop(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     void *object;
-    return take_objects(ops, slab, class_index, &object, 1) != 0 ? object : NULL;
+    return td_bin_take(ops, slab, class_index, &object, 1) != 0 ? object : NULL;
 }
 
 // Returns the half of the only stack that was not used for longest.
@@ -336,7 +188,7 @@ static void return_lower_half(const struct td_slab_ops *ops, struct td_slab *sla
 static void flush_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     void *objects[TD_BATCH_MAX];
     size_t count;
-    while ((count = take_objects(ops, slab, class_index, objects, TD_BATCH_MAX)) != 0)
+    while ((count = td_bin_take(ops, slab, class_index, objects, TD_BATCH_MAX)) != 0)
         td_middle_return(class_index, objects, count);
 }
 
@@ -344,18 +196,18 @@ static void flush_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_
 // In this order, so that a signal handler that interrupts the middle end finds objects.
 static void return_allocations(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t kept) {
     void *objects[TD_BIN_MAX];
-    size_t count = view_bin(slab, class_index).alloc_count;
+    size_t count = td_bin_view(slab, class_index).alloc_count;
     count = ops->pop_batch(slab, class_index, objects, count > kept ? count - kept : 0);
-    swap_stacks(ops, slab, class_index, 1);
+    td_bin_swap_stacks(ops, slab, class_index, 1);
     for (size_t done = 0; done < count; done += TD_BATCH_MAX)
-        td_middle_return(class_index, objects + done, min_size(count - done, TD_BATCH_MAX));
+        td_middle_return(class_index, objects + done, td_min(count - done, TD_BATCH_MAX));
 }
 
 // Makes room in a bin with two stacks: what was not used for longest leaves. Returns whether nothing was allocated
 // since the bin was full before: then the other objects are of no use to whoever frees here, and all but a few leave as
 // well.
 static bool make_room(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index,
-                      const struct bin_view *view, bool was_one_way) {
+                      const struct td_bin_view *view, bool was_one_way) {
     bool is_one_way = view->alloc_count >= (was_one_way ? TD_BIN_MIN : view->capacity);
     return_allocations(ops, slab, class_index, 0);
     if (is_one_way)
@@ -366,13 +218,13 @@ static bool make_room(const struct td_slab_ops *ops, struct td_slab *slab, size_
 void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer) {
     int history = history_of(slab, class_index);
     bool was_one_way = (history & HISTORY_IS_ONE_WAY) != 0;
-    if (swap_stacks(ops, slab, class_index, 1) && ops->push_batch(slab, class_index, &pointer, 1) != 0)
+    if (td_bin_swap_stacks(ops, slab, class_index, 1) && ops->push_batch(slab, class_index, &pointer, 1) != 0)
         return;
     td_store_relaxed(&slab->flushes, td_load_relaxed(&slab->flushes) + 1);
-    struct bin_view view = view_bin(slab, class_index);
+    struct td_bin_view view = td_bin_view(slab, class_index);
     bool was_full = (history & HISTORY_WAS_FULL) != 0;
     bool is_grown = (!was_full || view.capacity < 2 * (size_t)td_class_info[class_index].batch) &&
-                    grow_bin(ops, slab, class_index, &view, max_size(2 * view.capacity, TD_BIN_MIN));
+                    grow_bin(ops, slab, class_index, &view, td_max(2 * view.capacity, TD_BIN_MIN));
     bool is_one_way = false;
     if (!is_grown && td_class_has_two_stacks(class_index))
         is_one_way = make_room(ops, slab, class_index, &view, was_one_way);
@@ -406,7 +258,7 @@ bool td_slab_was_freed_last(const struct td_slab *slab, size_t class_index, cons
 size_t td_slab_cached_bytes(const struct td_slab *slab) {
     size_t bytes = 0;
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
-        struct bin_view view = view_bin(slab, i);
+        struct td_bin_view view = td_bin_view(slab, i);
         bytes += (view.alloc_count + view.free_count) * td_class_info[i].object_bytes;
     }
     return bytes;
@@ -431,46 +283,6 @@ bool td_slab_becomes_idle(struct td_slab *slab) {
     slab->idle_ticks = 0;
     return true;
 }
-
-static size_t plain_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
-    struct td_slab_bin *bin = &slab->bins[class_index];
-    td_link *slots = td_slab_slots(slab);
-    bool has_two_stacks = td_class_has_two_stacks(class_index);
-    size_t top = has_two_stacks ? td_link_slot(bin->alloc) : bin->free_top;
-    size_t taken = 0;
-    for (void *object; taken < count && (object = td_link_object(slots[top])) != NULL; top--)
-        objects[taken++] = object;
-    if (has_two_stacks)
-        td_store_relaxed(&bin->alloc, slots[top]);
-    else
-        td_store_relaxed(&bin->free_half, bin->free_half - (uint32_t)taken * TD_SLAB_PUSH);
-    return taken;
-}
-
-static size_t plain_push_batch(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
-    struct td_slab_bin *bin = &slab->bins[class_index];
-    td_link *slots = td_slab_slots(slab);
-    size_t pushed = min_size(count, bin->free_room);
-    size_t top = bin->free_top;
-    for (size_t i = count - pushed; i < count; i++) {
-        top++;
-        slots[top] = td_link_to(objects[i]) + top;
-    }
-    td_store_relaxed(&bin->free_half, bin->free_half + (uint32_t)pushed * TD_SLAB_PUSH);
-    return pushed;
-}
-
-static bool plain_replace_bin(struct td_slab *slab, size_t class_index, struct td_slab_bin expected,
-                              struct td_slab_bin desired) {
-    struct td_slab_bin *bin = &slab->bins[class_index];
-    if (bin->alloc != expected.alloc || bin->free_half != expected.free_half || bin->shape != expected.shape)
-        return false;
-    td_store_pair(bin, td_slab_slots(slab)[td_link_slot(desired.alloc)],
-                  desired.free_half | (uint64_t)desired.shape << 32);
-    return true;
-}
-
-const struct td_slab_ops td_slab_plain_ops = {plain_pop_batch, plain_push_batch, plain_replace_bin};
 
 void *td_slab_alloc_uncached(size_t class_index, bool is_checked) {
     void *objects[1 + TD_BATCH_SLACK];

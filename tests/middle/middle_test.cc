@@ -144,7 +144,7 @@ TEST_F(middle, goes_on_after_fork_handlers) {
 }
 
 TEST_F(middle, returns_longer_than_a_batch_are_cut) {
-    constexpr size_t class_index = 72;  // few objects make a batch
+    constexpr size_t class_index = 80;  // few objects make a batch
     size_t batch = td_class_info[class_index].batch;
     ASSERT_LT(batch, 10u);
     objects held;

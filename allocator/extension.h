@@ -22,7 +22,7 @@ struct tandem_extension {
 
 extern const struct tandem_extension tandem_extension __attribute__((weak, visibility("default")));
 
-// Drains what can be drained and gives up to `bytes` back to the operating system. Returns how many.
+// Drains what can be drained and gives `bytes` back to the operating system, or more. Returns how many.
 size_t td_release_memory(size_t bytes) __attribute__((visibility("hidden")));
 
 #endif  // ALLOCATOR_EXTENSION_H_

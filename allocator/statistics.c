@@ -11,7 +11,7 @@
 // The text fits; what does not is cut.
 #define PRINT_BYTES 4096
 
-static uint64_t peak_mapped_bytes;  // atomic, any thread; the maximum over all calls
+static uint64_t peak_mapped_bytes;  // atomic, any thread; the maximum over all calls of `td_statistics_get`
 
 struct field {
     const char *name;
@@ -98,7 +98,7 @@ static void write_json_string(struct td_text *text, const char *name, const char
     td_text_string(text, "\",");
 }
 
-// Classes without an object in use or cached are left out.
+// Classes without an object in use or in a slab are left out.
 static void write_json_classes(struct td_text *text) {
     const char *separator = "";
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {

@@ -21,7 +21,10 @@ const char *tandem_version(void);
 const char *tandem_front_end(void);
 
 // How that front end works in this process: "rseq (glibc)", "rseq (own)" or "locked" for percpu, "thread-local" for
-// perthread, "none" without Tandem.
+// perthread, "none" without Tandem. This is about the process. Some threads use slabs behind locks all the same: with
+// percpu those for which the kernel registers no rseq area; with perthread those that exit, and new ones for their
+// first 4,096 calls where 8 threads for each CPU have slabs already. With the option `check` the answer is the same,
+// though no cache is used.
 const char *tandem_mode(void);
 
 // What names the slab that a thread uses: "mm_cid", "cpu_id", "cpu" (the locked mode), "thread" or "none".
@@ -30,11 +33,16 @@ const char *tandem_index(void);
 // One line that says why `tandem_mode` and `tandem_index` are what they are. Never NULL, never freed.
 const char *tandem_mode_reason(void);
 
-// Gives the objects that the caller's cache (its CPU's or its thread's) holds back to the middle end.
+// Gives the objects that the caller's cache (its CPU's or its thread's) holds back to the middle end, where other
+// threads find them. Nothing goes to the operating system. Does nothing with perthread in a thread that has no slab of
+// its own (see `tandem_mode`), nor with the option `check`.
 void tandem_flush(void);
 
-// Gives memory that no object uses back to the operating system, `bytes` of it or as much as there is; SIZE_MAX for
-// all. Empties the middle end first, and those caches that can be emptied from outside. Returns the bytes given back.
+// Gives memory that no object uses back to the operating system: at least `bytes` of it if as much can go, more where
+// only more can go at once; SIZE_MAX for all. First it empties the caches, then the middle end: the locked slabs, with
+// percpu all CPUs' slabs, where the kernel can restart their sequences (membarrier(2)), with perthread the caller's and
+// those that threads left when they exited. What other threads' own slabs hold stays, at most 4 MiB each. Returns the
+// bytes given back.
 size_t tandem_release_memory(size_t bytes);
 
 // An object of at least `size` bytes and its usable size (P0901, `std::allocate_at_least`). Aligned as malloc(3)'s.
@@ -46,28 +54,31 @@ struct tandem_sized_pointer {
 };
 struct tandem_sized_pointer tandem_alloc_at_least(size_t size);
 
-// Where every byte that Tandem mapped is. The first six add up to `mapped_bytes` exactly when no other thread
-// allocates.
+// Where every byte that Tandem mapped is: address space, whether it is resident or not. The first six add up to
+// `mapped_bytes` exactly when no other thread allocates.
+//
+// `refills` and `flushes` count slow paths before it is known whether a batch moves. Those that find at once that
+// a bin's two stacks can change roles are not counted.
 struct tandem_stats {
-    uint64_t live_bytes;      // in objects that the program holds, rounded up to their size class
-    uint64_t cached_bytes;    // in objects that front ends and transfer caches hold
-    uint64_t free_bytes;      // free objects and pages that were used before and may be resident
-    uint64_t fresh_bytes;     // pages never touched, or given back to the operating system
-    uint64_t waste_bytes;     // tails of spans too short for an object
-    uint64_t metadata_bytes;  // Tandem's own tables, slabs and descriptors, as mapped
-    uint64_t mapped_bytes;    // the sum
-    uint64_t peak_mapped_bytes;
-    uint64_t segments;         // segments in use
-    uint64_t slabs;            // front-end caches that exist
-    uint64_t refills;          // batches fetched by front ends
-    uint64_t flushes;          // batches returned by front ends
-    uint64_t transfer_hits;    // batches fetched that the transfer cache had
-    uint64_t transfer_misses;  // batches fetched that it did not have
-    uint64_t central_locks;    // central free lists' locks taken
-    uint64_t locks_contended;  // locks of any kind that were not free at the first try
-    uint64_t system_calls;     // made for memory: mmap, munmap, mremap, madvise, mprotect
-    uint64_t remote_fences;    // membarrier calls
-    uint64_t purged_bytes;     // given back to the operating system since the start
+    uint64_t live_bytes;         // in objects that the program holds, rounded up to their size class or to pages
+    uint64_t cached_bytes;       // in objects that front ends and transfer caches hold
+    uint64_t free_bytes;         // free objects of spans, resident or not, and free pages that may be resident
+    uint64_t fresh_bytes;        // whole free pages that are not resident: never touched, or given back
+    uint64_t waste_bytes;        // tails: of spans, too short for an object, and behind objects of more than 1 MiB
+    uint64_t metadata_bytes;     // Tandem's own tables, slabs and descriptors, as mapped
+    uint64_t mapped_bytes;       // the sum; what was given back is still in it
+    uint64_t peak_mapped_bytes;  // the largest sum that this or an earlier call for statistics has seen
+    uint64_t segments;           // those cut into spans; objects of more than 1 MiB have others to themselves
+    uint64_t slabs;              // of CPUs or threads, locked ones, and those that threads left with their objects
+    uint64_t refills;            // slow paths of allocations, most of which fetch a batch
+    uint64_t flushes;            // slow paths of frees, many of which return one
+    uint64_t transfer_hits;      // batches fetched that the transfer cache had, if only in part
+    uint64_t transfer_misses;    // batches fetched of which it had nothing
+    uint64_t central_locks;      // central free lists' locks taken
+    uint64_t locks_contended;    // locks of any kind that were not free at the first try
+    uint64_t system_calls;       // made for memory: mmap, munmap, mremap, madvise
+    uint64_t remote_fences;      // membarrier calls that empty a CPU's slab; not those that settle a double free
+    uint64_t purged_bytes;       // given back to the operating system since the start
 };
 
 // Fills `*stats`; all zeros without Tandem.
@@ -75,6 +86,13 @@ void tandem_get_stats(struct tandem_stats *stats);
 
 // Writes the statistics as text or as one JSON object, at most `capacity` bytes with the final NUL, as snprintf(3)
 // does. Returns the length that the whole text has. Allocates nothing.
+//
+// Without Tandem the JSON is `{}`. With it, it has a number for each field of `tandem_stats`, by the field's name, and
+//
+//   version, front_end, mode, index, reason   strings: what `tandem_version` to `tandem_mode_reason` return
+//   classes                                   a list of {"object_bytes": N, "objects_out": N}: how many objects of a
+//                                             size class are in use or in slabs (not those in transfer caches);
+//                                             classes without any are left out
 size_t tandem_stats_text(char *buffer, size_t capacity);
 size_t tandem_stats_json(char *buffer, size_t capacity);
 

@@ -33,7 +33,7 @@ void td_frontend_free_slow(void *pointer, size_t class_index);
 // Tries again as the C++ new_handler allows, or throws std::bad_alloc. Lives in allocator/, with operator new.
 void *td_new_failed(size_t size);
 
-// Gives the objects in the caller's cache back to the middle end.
+// Gives the objects in the caller's cache, if it has one, back to the middle end.
 void td_frontend_flush(void);
 // Gives the objects of all caches back that can be emptied from outside.
 void td_frontend_drain(void);
@@ -48,7 +48,8 @@ void td_frontend_maintain(void);
 // With `is_on`, objects bypass the caches, so that every misuse is noticed at once.
 void td_frontend_set_checked(bool is_on);
 
-// See tandem_front_end, tandem_mode, tandem_index and tandem_mode_reason.
+// See tandem_front_end, tandem_mode, tandem_index and tandem_mode_reason. This is about the process, not about the
+// caller.
 struct td_frontend_description {
     const char *name;
     const char *mode;

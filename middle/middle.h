@@ -35,8 +35,8 @@ bool td_middle_tick_is_due(uint64_t *now_ms);
 // Moves to the spans what the transfer caches did not need since the last call, and has the back end purge.
 void td_middle_maintain(uint64_t now_ms);
 
-// Gives up to `bytes` of memory that no object is in back to the operating system at once, or a little more: first what
-// is free as a whole, then pages of spans that are in use. Returns how many.
+// Gives `bytes` of memory that no object is in back to the operating system at once, or more, since whole segments and
+// then whole classes are purged: first what is free as a whole, then pages of spans that are in use. Returns how many.
 size_t td_middle_purge(size_t bytes);
 
 // Moves everything to the spans, so that empty ones go to the back end.

@@ -193,7 +193,8 @@ void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t
 // keeps the object.
 void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer);
 
-// Lets the bin's stacks change roles and takes an object, if there is one. Takes no lock.
+// Lets the bin's stacks change roles and takes an object, if there is one. Takes no lock but those that `ops` take:
+// none with sequences, the slab's own with locked slabs.
 void *td_slab_swap_and_pop(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index);
 
 // Returns all objects to the middle end.

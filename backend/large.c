@@ -33,10 +33,9 @@ static void advise_hugepages(const struct td_segment_run *run, size_t old_bytes,
         td_os_advise_hugepages((char *)run->base + begin, end - begin, true);
 }
 
-// Takes a run for an object of `bytes`, of hugepages where `heap_bytes` are in use.
+// Takes a run for an object of `bytes`, of hugepages where `heap_bytes` are in use. Entered with the lock, which it
+// releases.
 static struct td_segment_run *take_run(size_t align_segments, size_t bytes, size_t heap_bytes, bool *is_zero) {
-    if (!td_run_store_enter())
-        return NULL;
     bool wants_hugepages = false;
     struct td_segment_run *run = td_run_take(segments_of(bytes), align_segments, is_zero);
     if (run != NULL) {
@@ -54,10 +53,11 @@ static struct td_segment_run *take_run(size_t align_segments, size_t bytes, size
 
 static struct td_segment_run *alloc_run(size_t bytes, size_t alignment, size_t heap_bytes, bool *is_zero) {
     size_t align_segments = alignment > TD_SEGMENT_BYTES ? alignment >> TD_SEGMENT_SHIFT : 1;
-    struct td_segment_run *run = take_run(align_segments, bytes, heap_bytes, is_zero);
-    // Another thread may take what was mapped for this one; then map again.
-    while (run == NULL && td_run_store_provide(segments_of(bytes) + align_segments - 1))
-        run = take_run(align_segments, bytes, heap_bytes, is_zero);
+    struct td_segment_run *run = NULL;
+    while (td_run_store_enter() && (run = take_run(align_segments, bytes, heap_bytes, is_zero)) == NULL &&
+           td_run_store_provide(segments_of(bytes) + align_segments - 1)) {
+        // Another thread may take what was mapped for this one; then map again.
+    }
     if (run == NULL)
         errno = ENOMEM;
     return run;
@@ -141,8 +141,7 @@ static bool resize_run_in_place(struct td_segment_run *run, size_t bytes) {
     size_t segments = segments_of(bytes);
     size_t old_bytes = run->bytes;
     uint64_t now_ms = td_os_clock_ms();
-    if (!td_run_store_enter())
-        return false;
+    td_run_store_enter_anyway();
     bool is_extended = segments > run->segments && td_run_extend(run, segments);
     bool is_done = segments <= run->segments;
     bool wants_hugepages = is_extended && td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES);

@@ -96,13 +96,13 @@ static bool add_segment(void) {
     struct td_segment_run *run = td_run_take(1, 1, &is_clean);
     if (run == NULL) {
         td_run_store_leave();
-        return td_run_store_provide(1) && td_run_store_enter();
+        return td_run_store_provide(1) && td_run_store_enter_for_segment();
     }
     if (is_clean && td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES)) {
         td_run_store_leave();
         td_os_advise_hugepages((void *)run->base, TD_SEGMENT_BYTES, true);
         run->is_huge = true;
-        if (!td_run_store_enter()) {
+        if (!td_run_store_enter_for_segment()) {
             td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
             td_run_put(run, TD_RUN_CLEAN, 0);
             td_run_store_leave();
@@ -114,9 +114,15 @@ static bool add_segment(void) {
 }
 
 struct td_span *td_page_heap_alloc(size_t pages, size_t align_pages, size_t class_index, bool *was_clean) {
-    struct td_span *span = NULL;
-    bool is_locked = td_run_store_enter();
-    while (is_locked && (span = take_span_locked(pages, align_pages, was_clean)) == NULL)
+    // A segment that has room needs no descriptor, and there may be no memory for one.
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    struct td_span *span = take_span_locked(pages, align_pages, was_clean);
+    bool is_locked = true;
+    if (td_unlikely(span == NULL)) {
+        td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+        is_locked = td_run_store_enter_for_segment();
+    }
+    while (is_locked && span == NULL && (span = take_span_locked(pages, align_pages, was_clean)) == NULL)
         is_locked = add_segment();
     if (!is_locked) {
         errno = ENOMEM;

@@ -46,8 +46,7 @@ size_t td_purge_dirty_bytes(void) {
 
 // Gives the oldest dirty run back, the part of it beyond `bytes` excepted. Returns the bytes, 0 if there is none.
 static size_t purge_run(size_t bytes) {
-    if (!td_run_store_enter())
-        return 0;
+    td_run_store_enter_anyway();
     struct td_segment_run *run = td_run_take_oldest_dirty();
     if (run != NULL) {
         size_t wanted = (bytes - 1) / TD_SEGMENT_BYTES + 1;

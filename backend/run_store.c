@@ -68,16 +68,29 @@ static bool add_spare(bool segment_is_missing) {
     return true;
 }
 
-bool td_run_store_enter(void) {
+static bool enter(bool needs_segment) {
     for (;;) {
         td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-        bool segment_is_missing = spare_segments == NULL;
+        bool segment_is_missing = needs_segment && spare_segments == NULL;
         if (td_likely(!segment_is_missing && spare_run_count >= SPARE_RUNS))
             return true;
         td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
         if (!add_spare(segment_is_missing))
             return false;
     }
+}
+
+bool td_run_store_enter(void) {
+    return enter(false);
+}
+
+bool td_run_store_enter_for_segment(void) {
+    return enter(true);
+}
+
+void td_run_store_enter_anyway(void) {
+    if (!enter(false))
+        td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
 }
 
 void td_run_store_leave(void) {
@@ -182,7 +195,7 @@ void td_run_put(struct td_segment_run *run, enum td_run_state state, uint64_t no
 }
 
 void td_run_trim(struct td_segment_run *run, size_t segments, enum td_run_state state, uint64_t now_ms) {
-    if (segments < run->segments)
+    if (segments < run->segments && spare_run_count != 0)
         td_run_put(split(run, segments), state, now_ms);
 }
 
@@ -192,12 +205,16 @@ bool td_run_extend(struct td_segment_run *run, size_t segments) {
     if (after == NULL || !is_free(after) || after->segments < missing)
         return false;
     unlink_free(after);
-    if (after->segments > missing)
-        link_free(split(after, missing));
+    after->base += missing * TD_SEGMENT_BYTES;
+    after->segments -= missing;
+    after->bytes = 0;  // no object began where it begins now
+    if (after->segments != 0)
+        link_free(after);
+    else
+        spare_run_put(after);
     td_page_map_set_run(end_of(run), missing, run);
     run->segments = segments;
     run->is_huge = run->is_huge || after->is_huge;
-    spare_run_put(after);
     return true;
 }
 
@@ -244,22 +261,22 @@ size_t td_run_store_mapped_bytes(void) {
 
 bool td_run_store_unmap_one(void) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    // Cutting one segment off a longer run takes a descriptor.
-    struct td_segment_run *run = spare_run_count != 0 ? find_fit(TD_RUN_CLEAN, 1, 1) : NULL;
-    if (run == NULL && spare_run_count != 0)
+    struct td_segment_run *run = find_fit(TD_RUN_CLEAN, 1, 1);
+    if (run == NULL)
         run = find_fit(TD_RUN_DIRTY, 1, 1);
     if (run != NULL) {
         unlink_free(run);
-        if (run->segments > 1)
+        // Without a descriptor for the rest all of it goes.
+        if (run->segments > 1 && spare_run_count != 0)
             link_free(split(run, 1));
         run->state = TD_RUN_HELD;
-        td_page_map_set_run(run->base, 1, NULL);
-        td_store_relaxed(&mapped_segments, mapped_segments - 1);
+        td_page_map_set_run(run->base, run->segments, NULL);
+        td_store_relaxed(&mapped_segments, mapped_segments - run->segments);
     }
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     if (run == NULL)
         return false;
-    td_os_unmap((void *)run->base, TD_SEGMENT_BYTES);
+    td_os_unmap((void *)run->base, run->segments * TD_SEGMENT_BYTES);
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     spare_run_put(run);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);

@@ -17,9 +17,13 @@ extern struct td_lock td_backend_lock;
 // When new memory is given to the kernel as a place for hugepages.
 enum td_hugepages { TD_HUGEPAGES_AUTO, TD_HUGEPAGES_NEVER, TD_HUGEPAGES_ALWAYS };
 
-// Takes the backend's lock with descriptors at hand for one operation below. False, without the lock, if there is no
-// memory for them.
+// Takes the backend's lock with descriptors at hand for one operation below, `td_run_to_segment` excepted. False,
+// without the lock, if there is no memory for them.
 bool td_run_store_enter(void);
+// The same for `td_run_to_segment` as well.
+bool td_run_store_enter_for_segment(void);
+// Takes the lock in any case. Without descriptors `td_run_trim` may do nothing, and `td_run_take` must not be called.
+void td_run_store_enter_anyway(void);
 void td_run_store_leave(void);
 
 // ---- with the lock held
@@ -29,7 +33,7 @@ void td_run_store_leave(void);
 struct td_segment_run *td_run_take(size_t segments, size_t align_segments, bool *is_clean);
 // Puts a run into the store, as clean or dirty; merges it with its neighbours. The descriptor is the store's again.
 void td_run_put(struct td_segment_run *run, enum td_run_state state, uint64_t now_ms);
-// Cuts the tail behind `segments` off a run in use and puts it into the store.
+// Cuts the tail behind `segments` off a run in use and puts it into the store. The tail stays if no descriptor is left.
 void td_run_trim(struct td_segment_run *run, size_t segments, enum td_run_state state, uint64_t now_ms);
 // Extends a run in use to `segments` with the free run behind it. False, and nothing has changed, if it is too short.
 bool td_run_extend(struct td_segment_run *run, size_t segments);
@@ -46,7 +50,8 @@ size_t td_run_store_mapped_bytes(void);
 
 // ---- without the lock
 
-// Gives the address space of a free segment back, for those who need some for other things. False if there is none.
+// Gives the address space of a free segment back (of a whole run if there is no descriptor to cut it), for those who
+// need some for other things. False if there is none.
 bool td_run_store_unmap_one(void);
 
 // Maps at least `segments` more. False if the system refuses.

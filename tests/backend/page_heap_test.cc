@@ -11,6 +11,8 @@
 
 extern "C" {
 #include "backend/backend.h"
+#include "backend/large.h"
+#include "backend/metadata.h"
 #include "backend/page_heap.h"
 #include "backend/page_map.h"
 #include "backend/run_store.h"
@@ -167,6 +169,92 @@ TEST_F(page_heap, has_no_span_when_the_system_has_no_memory) {
     td_backend_check();
     fake_os::limit_mapping(SIZE_MAX);
     EXPECT_NE(take(TD_SEGMENT_PAGES / 2), nullptr);
+}
+
+// No memory for descriptors, as with a limit on the address space, which free memory counts against as well.
+class page_heap_without_descriptors : public page_heap {
+  protected:
+    void SetUp() override {
+        ASSERT_TRUE(td_run_store_grow(64 * 4));
+        for (int i = 0; i < 64; i++) {
+            objects_.push_back(allocate_large(4));
+        }
+        fake_os::limit_mapping(0);
+        while (td_metadata_alloc(TD_CACHE_LINE, TD_CACHE_LINE) != nullptr) {
+            // Nothing else uses it.
+        }
+    }
+
+    void TearDown() override {
+        free_large_but(0);
+        page_heap::TearDown();
+        fake_os::limit_mapping(SIZE_MAX);
+    }
+
+    static void *allocate_large(size_t segments) {
+        bool is_zero;
+        return td_large_alloc(segments * TD_SEGMENT_BYTES, 16, &is_zero);
+    }
+
+    void free_large_but(size_t left) {
+        while (objects_.size() > left) {
+            td_large_free(objects_.back(), "free");
+            objects_.pop_back();
+        }
+    }
+
+    // Leaves many descriptors of runs and none of a segment.
+    void use_up_segments() {
+        free_large_but(2);
+        bool was_clean;
+        while (struct td_span *span = td_page_heap_alloc(TD_SEGMENT_PAGES / 2, 1, 0, &was_clean)) {
+            spans_.push_back(span);
+        }
+        ASSERT_GE(spans_.size(), 2u);
+        ASSERT_GT(td_run_store_bytes(TD_RUN_DIRTY), 8 * TD_SEGMENT_BYTES) << "it is not memory that is missing";
+    }
+
+    std::vector<void *> objects_;
+};
+
+TEST_F(page_heap_without_descriptors, a_segment_that_has_room_is_enough) {
+    use_up_segments();
+    give_back(0);
+    EXPECT_NE(take(TD_SEGMENT_PAGES / 2), nullptr);
+}
+
+TEST_F(page_heap_without_descriptors, runs_do_not_wait_for_one_of_a_segment) {
+    use_up_segments();
+    objects_.push_back(allocate_large(4));
+    ASSERT_NE(objects_.back(), nullptr);
+    EXPECT_EQ(td_large_resize(objects_[0], 2 * TD_SEGMENT_BYTES), objects_[0]);
+    EXPECT_GE(td_backend_purge(3 * TD_SEGMENT_BYTES), 3 * TD_SEGMENT_BYTES);
+}
+
+TEST_F(page_heap_without_descriptors, objects_shrink_where_nothing_can_be_cut_off) {
+    struct td_segment_run *taken = nullptr;
+    while (td_run_store_enter()) {
+        bool is_clean;
+        struct td_segment_run *run = td_run_take(1, 1, &is_clean);
+        td_run_store_leave();
+        if (run == nullptr) {
+            break;
+        }
+        run->next = taken;
+        taken = run;
+    }
+    for (void *object : objects_) {
+        EXPECT_EQ(td_large_resize(object, 2 * TD_SEGMENT_BYTES), object);
+        EXPECT_EQ(td_large_usable_bytes(object, "free"), 2 * TD_SEGMENT_BYTES);
+    }
+    EXPECT_EQ(td_backend_used_bytes, objects_.size() * 2 * TD_SEGMENT_BYTES);
+    td_run_store_enter_anyway();
+    while (taken != nullptr) {
+        struct td_segment_run *run = taken;
+        taken = run->next;
+        td_run_put(run, TD_RUN_DIRTY, 0);
+    }
+    td_run_store_leave();
 }
 
 TEST_F(page_heap, only_a_large_heap_is_given_hugepages) {

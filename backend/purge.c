@@ -136,6 +136,8 @@ size_t td_backend_purge(size_t bytes) {
         // The next one.
     }
     td_add_relaxed(&purged_bytes, total);
+    if (total < bytes)
+        td_run_store_join_clean();
     return total;
 }
 

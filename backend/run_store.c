@@ -283,6 +283,35 @@ bool td_run_store_unmap_one(void) {
     return true;
 }
 
+// Takes a clean place for hugepages that has a clean neighbour which is none, as held; NULL if there is none.
+static struct td_segment_run *take_huge_beside_other_locked(void) {
+    const struct td_segment_run other = {.state = TD_RUN_CLEAN, .is_huge = false};
+    for (size_t bin = 0; bin < BIN_COUNT; bin++)
+        for (struct td_segment_run *run = bins[TD_RUN_CLEAN][bin]; run != NULL; run = run->next)
+            if (run->is_huge &&
+                (free_neighbour(end_of(run), &other) != NULL || free_neighbour(run->base - 1, &other) != NULL)) {
+                unlink_free(run);
+                run->state = TD_RUN_HELD;
+                return run;
+            }
+    return NULL;
+}
+
+void td_run_store_join_clean(void) {
+    for (;;) {
+        td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+        struct td_segment_run *run = take_huge_beside_other_locked();
+        td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+        if (run == NULL)
+            return;
+        td_os_advise_hugepages((void *)run->base, run->segments * TD_SEGMENT_BYTES, false);
+        run->is_huge = false;
+        td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+        td_run_put(run, TD_RUN_CLEAN, 0);
+        td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    }
+}
+
 static size_t growth_for(size_t segments) {
     size_t quarter = td_load_relaxed(&mapped_segments) / 4;
     size_t most = 32;

@@ -1,7 +1,7 @@
 // The free runs of segments, clean and dirty, and where new ones come from.
 //
-// Neighbours of one state are one run. A request takes the shortest run that fits, dirty before clean: memory that is
-// resident already costs nothing, fresh memory costs a page fault for each OS page.
+// Neighbours of one state and one hugepage advice are one run. A request takes the shortest run that fits, dirty before
+// clean: memory that is resident already costs nothing, fresh memory costs a page fault for each OS page.
 //
 // One lock, `td_backend_lock`, guards this store, the segments and the large runs.
 #ifndef BACKEND_RUN_STORE_H_
@@ -53,6 +53,10 @@ size_t td_run_store_mapped_bytes(void);
 // Gives the address space of a free segment back (of a whole run if there is no descriptor to cut it), for those who
 // need some for other things. False if there is none.
 bool td_run_store_unmap_one(void);
+
+// Joins clean neighbours of different hugepage advice: it is declined for all of them, as whoever takes clean memory
+// asks for hugepages anew. For requests that nothing else can serve, as it takes a system call for each run.
+void td_run_store_join_clean(void);
 
 // Maps at least `segments` more. False if the system refuses.
 bool td_run_store_grow(size_t segments);

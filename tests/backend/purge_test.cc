@@ -176,6 +176,21 @@ TEST_F(purge, on_demand_gives_back_what_is_asked_for) {
     EXPECT_EQ(td_backend_purge(SIZE_MAX), 0u);
 }
 
+TEST_F(purge, of_everything_makes_one_run_of_what_was_a_place_for_hugepages_and_what_was_none) {
+    size_t bytes = 3 * TD_HUGE_HEAP_BYTES;
+    ASSERT_TRUE(td_run_store_grow(bytes / TD_SEGMENT_BYTES));
+    hold(mib, bytes / mib);
+    free_all_but(0);
+    td_backend_purge(SIZE_MAX);
+    fake_os::limit_mapping(0);
+    bool is_zero = false;
+    void *memory = td_large_alloc(bytes, 16, &is_zero);
+    fake_os::limit_mapping(SIZE_MAX);
+    ASSERT_NE(memory, nullptr);
+    EXPECT_TRUE(is_zero);
+    deallocate(memory);
+}
+
 TEST_F(purge, counts_what_it_gave_back) {
     struct td_backend_stats before, after;
     td_backend_get_stats(&before);

@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 
 extern "C" {
+#include "backend/os.h"
 #include "backend/page_map.h"
 #include "backend/run_store.h"
 }
@@ -190,6 +191,25 @@ class run_store : public testing::Test {
         td_run_store_leave();
     }
 
+    // Clean neighbours become one: no place for hugepages where one of them was none.
+    static void join_clean() {
+        td_run_store_join_clean();
+        bool has_changed = true;
+        while (has_changed) {
+            has_changed = false;
+            std::vector<stretch> all = stretches();
+            for (size_t i = 1; i < all.size(); i++) {
+                const stretch &one = all[i - 1];
+                const stretch &next = all[i];
+                bool touch = one.base + one.segments * segment_bytes == next.base;
+                if (touch && one.what.state == TD_RUN_CLEAN && next.what.state == TD_RUN_CLEAN) {
+                    set(one.base, one.segments + next.segments, {TD_RUN_CLEAN, false});
+                    has_changed = true;
+                }
+            }
+        }
+    }
+
     void check() {
         size_t bytes[3] = {0, 0, 0};
         for (const stretch &each : stretches()) {
@@ -336,6 +356,31 @@ TEST_F(run_store, gives_address_space_back_segment_by_segment) {
     EXPECT_TRUE(model_.empty());
 }
 
+TEST_F(run_store, joins_clean_neighbours_of_different_advice_on_demand) {
+    grow(200);  // longer than what earlier tests left
+    take(200, 1);
+    ASSERT_EQ(runs_.size(), 1u);
+    uintptr_t base = runs_[0]->base;
+    // The first and the last part stay what they are, and what is between them becomes a place for hugepages.
+    trim(0, 150, TD_RUN_CLEAN);
+    trim(0, 100, TD_RUN_DIRTY);
+    trim(0, 50, TD_RUN_CLEAN);
+    take(50, 1);
+    ASSERT_EQ(runs_[1]->base, base + 100 * segment_bytes) << "dirty before clean";
+    td_os_advise_hugepages(reinterpret_cast<void *>(runs_[1]->base), 50 * segment_bytes, true);
+    runs_[1]->is_huge = true;
+    put(1, TD_RUN_CLEAN);
+    put(0, TD_RUN_CLEAN);
+    check();
+    EXPECT_EQ(length_of_stretch(base), 100u);
+    join_clean();
+    check();
+    EXPECT_GE(length_of_stretch(base), 200u);
+    EXPECT_FALSE(fake_os::wants_hugepages(base + 120 * segment_bytes));
+    take(200, 1);
+    EXPECT_FALSE(runs_.back()->is_huge);
+}
+
 class run_store_model : public run_store, public testing::WithParamInterface<unsigned> {};
 
 TEST_P(run_store_model, agrees) {
@@ -344,7 +389,7 @@ TEST_P(run_store_model, agrees) {
     for (int step = 0; step < 1500 && !HasFatalFailure(); step++) {
         enum td_run_state state = random() % 3 == 0 ? TD_RUN_CLEAN : TD_RUN_DIRTY;
         size_t which = runs_.empty() ? 0 : random() % runs_.size();
-        unsigned action = static_cast<unsigned>(random() % 12);
+        unsigned action = static_cast<unsigned>(random() % 13);
         if (action < 4 || runs_.empty()) {
             size_t before = runs_.size();
             size_t segments = 1 + random() % 6;
@@ -360,6 +405,8 @@ TEST_P(run_store_model, agrees) {
             extend(which, runs_[which]->segments + 1 + random() % 4);
         } else if (action == 10) {
             become_segment(which);
+        } else if (action == 11) {
+            join_clean();
         } else if (random() % 4 == 0) {
             runs_[which]->is_huge = true;
             for (size_t i = 0; i < runs_[which]->segments; i++) {

@@ -20,6 +20,7 @@ static uint64_t window_start_ms;                 // guarded by td_backend_lock
 static size_t window_least_dirty;                // guarded by td_backend_lock; at the ticks since the window began
 static size_t surplus;                           // guarded by td_backend_lock; bytes that are still to go back
 static size_t surplus_step;                      // guarded by td_backend_lock; how many at a tick
+static uint64_t purge_count;                     // guarded by td_backend_lock
 static size_t purged_bytes;                      // statistic
 
 void td_backend_set_decay_ms(uint64_t ms) {
@@ -44,24 +45,66 @@ size_t td_purge_dirty_bytes(void) {
     return pages * TD_PAGE_BYTES + td_run_store_bytes(TD_RUN_DIRTY);
 }
 
-// Gives the oldest dirty run back, the part of it beyond `bytes` excepted. Returns the bytes, 0 if there is none.
-static size_t purge_run(size_t bytes) {
+static bool purge_segments(const struct td_segment_run *run, size_t first, size_t segments) {
+    return td_os_purge((void *)(run->base + first * TD_SEGMENT_BYTES), segments * TD_SEGMENT_BYTES) == 0;
+}
+
+// Puts the segments of a held run from `first` on into the store, and the run itself if that is 0. Returns the bytes
+// that are clean now. Without a descriptor for the part it stays with the run.
+static size_t put_back(struct td_segment_run *run, size_t first, bool is_clean) {
+    size_t segments = run->segments - first;
+    enum td_run_state state = is_clean ? TD_RUN_CLEAN : TD_RUN_DIRTY;
     td_run_store_enter_anyway();
-    struct td_segment_run *run = td_run_take_oldest_dirty();
+    if (first == 0)
+        td_run_put(run, state, td_os_clock_ms());
+    else
+        td_run_trim(run, first, state, td_os_clock_ms());
+    bool is_done = first == 0 || run->segments == first;
+    td_run_store_leave();
+    return is_done && is_clean ? segments * TD_SEGMENT_BYTES : 0;
+}
+
+// Gives up to `bytes` of a held run back segment by segment, from its end on, and puts all of it into the store: as
+// clean what went, as dirty the rest. Returns how many went.
+static size_t purge_by_segment(struct td_segment_run *run, size_t bytes) {
+    size_t purged = 0, tried = 0;
+    bool tail_is_clean = false;
+    for (size_t at = run->segments; at-- != 0;) {
+        bool is_clean = tried < bytes && purge_segments(run, at, 1);
+        tried += is_clean ? TD_SEGMENT_BYTES : 0;
+        if (at + 1 < run->segments && is_clean != tail_is_clean) {
+            purged += put_back(run, at + 1, tail_is_clean);
+            if (run->segments != at + 1)
+                return purged + put_back(run, 0, false);
+        }
+        tail_is_clean = is_clean;
+    }
+    return purged + put_back(run, 0, tail_is_clean);
+}
+
+// Gives the oldest dirty run back that this purge, the one of that number, did not fail with, the part of it beyond
+// `bytes` excepted, and adds its bytes to `*purged`. False if there is no such run.
+static bool purge_run(uint64_t number, size_t bytes, size_t *purged) {
+    td_run_store_enter_anyway();
+    struct td_segment_run *run = td_run_take_oldest_dirty(number);
     if (run != NULL) {
         size_t wanted = (bytes - 1) / TD_SEGMENT_BYTES + 1;
         td_run_trim(run, wanted, TD_RUN_DIRTY, run->freed_ms);
     }
     td_run_store_leave();
     if (run == NULL)
-        return 0;
-
-    size_t run_bytes = run->segments * TD_SEGMENT_BYTES;
-    bool is_clean = td_os_purge((void *)run->base, run_bytes) == 0;
+        return false;
+    if (purge_segments(run, 0, run->segments)) {
+        *purged += put_back(run, 0, true);
+        return true;
+    }
+    // A part of it is locked. What lies behind must have its turn too: it is one run with that part again afterwards.
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    td_run_put(run, is_clean ? TD_RUN_CLEAN : TD_RUN_DIRTY, td_os_clock_ms());
+    run->failed_purge = number;
+    td_run_extend_over_dirty(run);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    return is_clean ? run_bytes : 0;
+    *purged += purge_by_segment(run, bytes);
+    return true;
 }
 
 // Takes the next range of the segment's free dirty pages that is made of whole OS pages, from `*page` on.
@@ -128,10 +171,11 @@ size_t td_backend_purge(size_t bytes) {
     size_t total = 0;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     td_page_heap_each(forget_try, NULL);
+    uint64_t number = ++purge_count;
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    size_t now;
-    while (total < bytes && (now = purge_run(bytes - total)) != 0)
-        total += now;
+    while (total < bytes && purge_run(number, bytes - total, &total)) {
+        // The next one.
+    }
     while (total < bytes && purge_segment(&total)) {
         // The next one.
     }

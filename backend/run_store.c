@@ -174,6 +174,10 @@ static struct td_segment_run *free_neighbour(uintptr_t address, const struct td_
     return can_merge ? run : NULL;
 }
 
+static uint64_t later(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
 void td_run_put(struct td_segment_run *run, enum td_run_state state, uint64_t now_ms) {
     run->state = (uint8_t)state;
     run->freed_ms = now_ms;
@@ -181,12 +185,14 @@ void td_run_put(struct td_segment_run *run, enum td_run_state state, uint64_t no
     if (after != NULL) {
         unlink_free(after);
         run->segments += after->segments;
+        run->failed_purge = later(run->failed_purge, after->failed_purge);
         spare_run_put(after);
     }
     struct td_segment_run *before = free_neighbour(run->base - 1, run);
     if (before != NULL) {
         unlink_free(before);
         before->segments += run->segments;
+        before->failed_purge = later(before->failed_purge, run->failed_purge);
         before->freed_ms = now_ms;
         spare_run_put(run);
         run = before;
@@ -218,11 +224,17 @@ bool td_run_extend(struct td_segment_run *run, size_t segments) {
     return true;
 }
 
-struct td_segment_run *td_run_take_oldest_dirty(void) {
+void td_run_extend_over_dirty(struct td_segment_run *run) {
+    const struct td_segment_run *after = td_page_map_run((void *)end_of(run));
+    if (after != NULL && after->state == TD_RUN_DIRTY && after->is_huge == run->is_huge)
+        td_run_extend(run, run->segments + after->segments);
+}
+
+struct td_segment_run *td_run_take_oldest_dirty(uint64_t purge) {
     struct td_segment_run *oldest = NULL;
     for (size_t bin = 0; bin < BIN_COUNT; bin++)
         for (struct td_segment_run *run = bins[TD_RUN_DIRTY][bin]; run != NULL; run = run->next)
-            if (oldest == NULL || run->freed_ms < oldest->freed_ms)
+            if (run->failed_purge < purge && (oldest == NULL || run->freed_ms < oldest->freed_ms))
                 oldest = run;
     if (oldest != NULL) {
         unlink_free(oldest);

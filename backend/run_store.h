@@ -37,8 +37,11 @@ void td_run_put(struct td_segment_run *run, enum td_run_state state, uint64_t no
 void td_run_trim(struct td_segment_run *run, size_t segments, enum td_run_state state, uint64_t now_ms);
 // Extends a run in use to `segments` with the free run behind it. False, and nothing has changed, if it is too short.
 bool td_run_extend(struct td_segment_run *run, size_t segments);
-// Takes the dirty run that was freed longest ago, as held; NULL if there is none.
-struct td_segment_run *td_run_take_oldest_dirty(void);
+// The same with the dirty run behind it, if there is one of the same hugepage advice.
+void td_run_extend_over_dirty(struct td_segment_run *run);
+// Takes the dirty run that was freed longest ago, as held, of those that no purge from number `purge` on failed with;
+// NULL if there is none.
+struct td_segment_run *td_run_take_oldest_dirty(uint64_t purge);
 
 // Turns a held run of one segment into a segment without spans, or the other way round.
 struct td_segment *td_run_to_segment(struct td_segment_run *run, bool is_clean);

@@ -27,12 +27,13 @@ enum td_run_state { TD_RUN_CLEAN, TD_RUN_DIRTY, TD_RUN_HELD, TD_RUN_LARGE, TD_RU
 struct td_segment_run {
     struct td_segment_run *next;  // the list of free runs, or of segments, that it is in
     struct td_segment_run *prev;
-    uintptr_t base;     // its first byte
-    size_t segments;    // its length
-    size_t bytes;       // of the large object, whole pages; after its end the size that it had
-    uint64_t freed_ms;  // when it last became dirty
-    uint8_t state;      // enum td_run_state
-    bool is_huge;       // some of it was given to the kernel as a place for hugepages: purging is not to split them
+    uintptr_t base;         // its first byte
+    size_t segments;        // its length
+    size_t bytes;           // of the large object, whole pages; after its end the size that it had
+    uint64_t freed_ms;      // when it last became dirty
+    uint64_t failed_purge;  // the number of the last purge that a part of it stayed dirty in
+    uint8_t state;          // enum td_run_state
+    bool is_huge;           // some of it was given to the kernel as a place for hugepages: purging is not to split them
 };
 
 enum td_span_state { TD_SPAN_FREE, TD_SPAN_SMALL, TD_SPAN_LARGE };

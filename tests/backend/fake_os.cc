@@ -70,6 +70,12 @@ bool is_mapped_locked(uintptr_t begin, size_t bytes) {
     return begin >= end;
 }
 
+// Whether a part of the range is in the locked segment.
+bool overlaps_locked(uintptr_t begin, size_t bytes) {
+    uintptr_t locked = locked_segment & -uintptr_t{TD_SEGMENT_BYTES};
+    return locked != 0 && begin < locked + TD_SEGMENT_BYTES && locked < begin + bytes;
+}
+
 }  // namespace
 
 std::vector<fake_os::range> fake_os::mapped() {
@@ -191,7 +197,11 @@ int td_os_purge(void *address, size_t bytes) {
     std::lock_guard<std::mutex> guard(mutex);
     count_call();
     bool whole_pages = (address_of(address) | bytes) % os_page_bytes == 0;
-    bool is_locked = address_of(address) / TD_SEGMENT_BYTES == locked_segment / TD_SEGMENT_BYTES;
+    uintptr_t locked = locked_segment & -uintptr_t{TD_SEGMENT_BYTES};
+    bool is_locked = overlaps_locked(address_of(address), bytes);
+    if (is_locked && locked > address_of(address)) {
+        madvise(address, locked - address_of(address), MADV_DONTNEED);  // what lies before has gone nevertheless
+    }
     if (purges_fail || is_locked || !whole_pages || !is_mapped_locked(address_of(address), bytes)) {
         return -EINVAL;
     }

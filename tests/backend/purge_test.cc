@@ -248,6 +248,85 @@ TEST_F(purge, a_segment_that_cannot_be_purged_does_not_keep_the_others_from_it) 
     EXPECT_EQ(dirty_bytes(), 0u);
 }
 
+// A dirty run of 20 segments and, freed later, one of 4.
+class purge_of_locked_runs : public purge {
+  protected:
+    void SetUp() override {
+        purge::SetUp();
+        ASSERT_TRUE(td_run_store_grow(26));
+        hold(2 * 20 * mib, 1);
+        hold(2 * mib, 1);
+        hold(2 * 4 * mib, 1);
+        hold(2 * mib, 1);
+        run_ = static_cast<char *>(objects_[0]);
+        deallocate(objects_[0]);
+        fake_os::set_clock_ms(now_ms + 1);
+        deallocate(objects_[2]);
+        objects_ = {objects_[1], objects_[3]};
+        ASSERT_EQ(dirty_bytes(), 48 * mib);
+        td_backend_get_stats(&before_);
+    }
+
+    void TearDown() override {
+        fake_os::lock_segment_of(nullptr);
+        purge::TearDown();
+    }
+
+    size_t counted_bytes() const {
+        struct td_backend_stats now;
+        td_backend_get_stats(&now);
+        return now.purged_bytes - before_.purged_bytes;
+    }
+
+    char *run_;
+    struct td_backend_stats before_;
+};
+
+TEST_F(purge_of_locked_runs, all_but_the_locked_segment_goes) {
+    for (size_t at : {0, 7, 19}) {
+        fake_os::lock_segment_of(run_ + at * TD_SEGMENT_BYTES);
+        size_t dirty = dirty_bytes();
+        size_t counted = counted_bytes();
+        EXPECT_EQ(td_backend_purge(SIZE_MAX), dirty - TD_SEGMENT_BYTES);
+        EXPECT_EQ(fake_os::purged_bytes(), dirty - TD_SEGMENT_BYTES) << "counts what did not go, or went before";
+        EXPECT_EQ(counted_bytes() - counted, dirty - TD_SEGMENT_BYTES);
+        EXPECT_EQ(dirty_bytes(), TD_SEGMENT_BYTES);
+        EXPECT_EQ(td_backend_purge(SIZE_MAX), 0u);
+        fake_os::lock_segment_of(nullptr);
+        EXPECT_EQ(td_backend_purge(SIZE_MAX), TD_SEGMENT_BYTES);
+        EXPECT_EQ(dirty_bytes(), 0u);
+        fake_os::forget_purges();
+        hold(2 * 20 * mib, 1);
+        ASSERT_EQ(objects_.back(), run_);
+        free_all_but(2);
+    }
+}
+
+TEST_F(purge_of_locked_runs, a_part_goes_though_the_first_segment_cannot) {
+    fake_os::lock_segment_of(run_);
+    for (size_t step = 1; step <= 23; step++) {
+        EXPECT_EQ(td_backend_purge(TD_SEGMENT_BYTES), TD_SEGMENT_BYTES);
+        EXPECT_EQ(dirty_bytes(), (24 - step) * TD_SEGMENT_BYTES);
+        EXPECT_EQ(fake_os::purged_bytes(), step * TD_SEGMENT_BYTES);
+    }
+    EXPECT_EQ(td_backend_purge(TD_SEGMENT_BYTES), 0u);
+}
+
+TEST_F(purge_of_locked_runs, what_is_not_purged_holds_what_it_held) {
+    bool is_zero = true;
+    fake_os::lock_segment_of(run_ + TD_SEGMENT_BYTES);
+    td_backend_purge(SIZE_MAX);
+    void *memory = td_large_alloc(TD_SEGMENT_BYTES, 16, &is_zero);
+    EXPECT_EQ(memory, run_ + TD_SEGMENT_BYTES);
+    EXPECT_FALSE(is_zero);
+    EXPECT_TRUE(is_intact(memory, TD_SEGMENT_BYTES));
+    deallocate(memory);
+    for (int i = 0; i < 4; i++) {
+        fake_os::fail_purges(true);
+        EXPECT_EQ(td_backend_purge(SIZE_MAX), 0u);
+    }
+}
+
 TEST_F(purge, a_hugepage_that_is_mostly_used_stays_whole) {
     td_run_store_set_hugepages(TD_HUGEPAGES_ALWAYS);
     // 16 objects of 128 KiB fill a segment.

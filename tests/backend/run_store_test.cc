@@ -300,7 +300,7 @@ TEST_F(run_store, the_oldest_dirty_run_leaves_first) {
     td_run_store_enter();
     // What earlier tests left dirty is older.
     std::vector<struct td_segment_run *> oldest;
-    while (struct td_segment_run *run = td_run_take_oldest_dirty()) {
+    while (struct td_segment_run *run = td_run_take_oldest_dirty(UINT64_MAX)) {
         EXPECT_EQ(run->state, TD_RUN_HELD);
         oldest.push_back(run);
     }

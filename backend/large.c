@@ -7,8 +7,12 @@
 #include "backend/page_heap.h"
 #include "backend/page_map.h"
 #include "backend/run_store.h"
+#include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/size_class.h"
+
+// Atomic, any thread: once a move went wrong half-way, realloc copies. Where mappings run out, the next would as well.
+static bool moves_are_off;
 
 static size_t pages_of(size_t bytes) {
     return (bytes + TD_PAGE_BYTES - 1) >> TD_PAGE_SHIFT;
@@ -158,36 +162,62 @@ static bool resize_run_in_place(struct td_segment_run *run, size_t bytes) {
     return is_done;
 }
 
-// Moves one segment's pages. False, and nothing has changed, if the kernel cannot.
-static bool move_segment(char *from, char *to, bool is_first) {
-    int error = td_os_move(from, to, TD_SEGMENT_BYTES);
-    if (error == 0)
-        return true;
-    if (error == -EINVAL && is_first)
-        return false;
-    // A part that the program has locked or protected lies in a mapping of its own, which is not moved as one. By then
-    // the target may be unmapped.
-    error = td_os_map_at(to, TD_SEGMENT_BYTES);
-    if (error != 0 && error != -EEXIST)
-        td_fatal("address space lost in realloc");
-    memcpy(to, from, TD_SEGMENT_BYTES);
+// Brings back what was moved before `offset`, and gives the target up without the segment there.
+static void undo_move(struct td_segment_run *run, struct td_segment_run *target, size_t offset) {
+    td_store_relaxed(&moves_are_off, true);
+    memcpy((char *)run->base, (char *)target->base, offset);
+    uint64_t now_ms = td_os_clock_ms();
+    td_run_store_enter_anyway();
+    td_backend_note_unused(target->bytes);
+    td_run_put_without(target, offset / TD_SEGMENT_BYTES, now_ms);
+    td_run_store_leave();
+}
+
+// Moves the pages of `run` to `target`, segment by segment: as pages that were moved are a mapping of their own, only
+// what lies on segments' borders can be moved again. Both runs are the caller's, so the system calls need no lock.
+// False if the system cannot; then the object is as it was, and the target is the store's.
+static bool move_pages(struct td_segment_run *run, struct td_segment_run *target) {
+    char *from = (char *)run->base;
+    char *to = (char *)target->base;
+    void *aside = td_os_find_place(TD_SEGMENT_BYTES);
+    for (size_t offset = 0; offset < run->bytes; offset += TD_SEGMENT_BYTES) {
+        int error = td_os_move(from + offset, to + offset, TD_SEGMENT_BYTES, aside);
+        if (error == -ENOTRECOVERABLE) {
+            undo_move(run, target, offset);
+            return false;
+        }
+        if (error == -EINVAL && offset == 0) {
+            td_large_free(to, "realloc");
+            return false;
+        }
+        // A part that the program has protected, say, lies in a mapping of its own, which is not moved as one.
+        if (error != 0)
+            memcpy(to + offset, from + offset, TD_SEGMENT_BYTES);
+    }
     return true;
 }
 
-// Moves the pages of `run` to a longer run, segment by segment: as pages that were moved are a mapping of their own,
-// only what lies on segments' borders can be moved again. Both runs are the caller's, so the system calls need no lock.
+// Whether moving may unlock memory: the kernel takes the lock off all of a mapping that pages are moved out of, and
+// objects that have nothing to do with this one may lie in it.
+static bool is_locked(const struct td_segment_run *run, size_t bytes) {
+    return td_os_is_locked((void *)run->base, segments_of(bytes) * TD_SEGMENT_BYTES);
+}
+
+// Moves the object to a longer run.
 static void *move_run(struct td_segment_run *run, size_t bytes) {
     bool is_zero;
+    if (td_load_relaxed(&moves_are_off) || is_locked(run, run->bytes))
+        return NULL;
     struct td_segment_run *target = alloc_run(bytes, TD_SEGMENT_BYTES, TD_HUGE_HEAP_BYTES, &is_zero);
     if (target == NULL)
         return NULL;
-    char *from = (char *)run->base;
-    char *to = (char *)target->base;
-    for (size_t offset = 0; offset < run->bytes; offset += TD_SEGMENT_BYTES)
-        if (!move_segment(from + offset, to + offset, offset == 0)) {
-            td_large_free(to, "realloc");
-            return NULL;
-        }
+    void *to = (void *)target->base;
+    if (is_locked(target, run->bytes)) {
+        td_large_free(to, "realloc");
+        return NULL;
+    }
+    if (!move_pages(run, target))
+        return NULL;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     td_backend_note_unused(run->bytes);
     target->is_huge = target->is_huge || run->is_huge;  // pages bring their advice along

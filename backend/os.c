@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -85,13 +86,47 @@ int td_os_purge(void *address, size_t bytes) {
     return result;
 }
 
-int td_os_move(void *from, void *to, size_t bytes) {
+bool td_os_is_locked(void *address, size_t bytes) {
     int saved_errno = errno;
     count_call();
-    int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
-    int result = mremap(from, bytes, bytes, flags, to) == MAP_FAILED ? -errno : 0;
+    // For memory without a file this does nothing but look. MADV_COLD would split a hugepage.
+    bool is_locked = msync(address, bytes, MS_ASYNC | MS_INVALIDATE) != 0 && errno == EBUSY;
+    errno = saved_errno;
+    return is_locked;
+}
+
+static void *remap(void *from, size_t bytes, int flags, void *to) {
+    count_call();
+    return mremap(from, bytes, bytes, MREMAP_MAYMOVE | flags, to);
+}
+
+// The pages of `from` are at `place` and did not get to `to`.
+static int move_back(void *from, void *place, void *to, size_t bytes, int error) {
+    memcpy(from, place, bytes);
+    td_os_unmap(place, bytes);
+    // The kernel may have unmapped `to` and somebody else mapped something since: it is ours only if nothing is there.
+    return td_os_map_at(to, bytes) == 0 ? error : -ENOTRECOVERABLE;
+}
+
+int td_os_move(void *from, void *to, size_t bytes, void *aside) {
+    int saved_errno = errno;
+    int result = 0;
+    // MREMAP_FIXED unmaps the target before much of what may fail. So first to where nothing is, which changes nothing
+    // if it fails (`from` may be several mappings, say); then all that the second call moves is one mapping.
+    void *place = remap(from, bytes, MREMAP_DONTUNMAP, aside);
+    if (place == MAP_FAILED)
+        result = -errno;
+    else if (remap(place, bytes, MREMAP_FIXED, to) == MAP_FAILED)
+        result = move_back(from, place, to, bytes, -errno);
     errno = saved_errno;
     return result;
+}
+
+void *td_os_find_place(size_t bytes) {
+    void *memory = td_os_map(bytes, bytes);
+    if (memory != NULL)
+        td_os_unmap(memory, bytes);
+    return memory;
 }
 
 void td_os_advise_hugepages(void *address, size_t bytes, bool wanted) {

@@ -21,9 +21,15 @@ void td_os_unmap(void *address, size_t bytes);
 // Gives the range back; it reads as zeros afterwards. Fails on locked memory.
 int td_os_purge(void *address, size_t bytes);
 
-// Moves the pages of `from` to `to`, which must be mapped, without copying; `from` reads as zeros afterwards. -EINVAL,
-// and nothing has changed, before Linux 5.7. After another error `to` may be unmapped (mremap(2), MREMAP_FIXED).
-int td_os_move(void *from, void *to, size_t bytes);
+// Whether some of the range is locked, as by mlock(2).
+bool td_os_is_locked(void *address, size_t bytes);
+
+// Moves the pages of `from`, where nothing is locked, to `to`, without copying; both must be mapped. `from` reads as
+// zeros afterwards. Passes by `aside`, from `td_os_find_place`. After an error `from` is as it was, and so is `to`
+// unless that is -ENOTRECOVERABLE: then it may be somebody else's. -EINVAL before Linux 5.7.
+int td_os_move(void *from, void *to, size_t bytes, void *aside);
+// An address at a multiple of `bytes` where they fit, until somebody else maps something there; NULL if there is none.
+void *td_os_find_place(size_t bytes);
 
 // Asks for, or declines, transparent hugepages. Advice: failure does not matter.
 void td_os_advise_hugepages(void *address, size_t bytes, bool wanted);

@@ -205,6 +205,18 @@ void td_run_trim(struct td_segment_run *run, size_t segments, enum td_run_state 
         td_run_put(split(run, segments), state, now_ms);
 }
 
+void td_run_put_without(struct td_segment_run *run, size_t lost, uint64_t now_ms) {
+    td_run_trim(run, lost + 1, TD_RUN_DIRTY, now_ms);
+    size_t behind = run->segments - lost;  // more than one if there was no descriptor for the tail
+    run->segments = lost;
+    td_page_map_set_run(end_of(run), behind, NULL);
+    td_store_relaxed(&mapped_segments, mapped_segments - behind);
+    if (lost != 0)
+        td_run_put(run, TD_RUN_DIRTY, now_ms);
+    else
+        spare_run_put(run);
+}
+
 bool td_run_extend(struct td_segment_run *run, size_t segments) {
     size_t missing = segments - run->segments;
     struct td_segment_run *after = td_page_map_run((void *)end_of(run));

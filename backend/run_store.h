@@ -35,6 +35,9 @@ struct td_segment_run *td_run_take(size_t segments, size_t align_segments, bool 
 void td_run_put(struct td_segment_run *run, enum td_run_state state, uint64_t now_ms);
 // Cuts the tail behind `segments` off a run in use and puts it into the store. The tail stays if no descriptor is left.
 void td_run_trim(struct td_segment_run *run, size_t segments, enum td_run_state state, uint64_t now_ms);
+// Puts the segments of a run in use before and behind the one with index `lost` into the store, as dirty. That one is
+// nobody's from now on.
+void td_run_put_without(struct td_segment_run *run, size_t lost, uint64_t now_ms);
 // Extends a run in use to `segments` with the free run behind it. False, and nothing has changed, if it is too short.
 bool td_run_extend(struct td_segment_run *run, size_t segments);
 // The same with the dirty run behind it, if there is one of the same hugepage advice.

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <cerrno>
+#include <cstring>
 #include <map>
 #include <mutex>
 
@@ -24,8 +25,9 @@ uint64_t calls;                             // guarded by mutex
 size_t bytes_left = SIZE_MAX;               // guarded by mutex
 bool purges_fail;                           // guarded by mutex
 uintptr_t locked_segment;                   // guarded by mutex
-bool moves_fail;                            // guarded by mutex
-bool moves_break;                           // guarded by mutex
+fake_os::moves moves_do;                    // guarded by mutex
+int move_calls;                             // guarded by mutex; since moves were told what to do
+uintptr_t given_target;                     // guarded by mutex
 
 uintptr_t address_of(const void *pointer) {
     return reinterpret_cast<uintptr_t>(pointer);
@@ -136,10 +138,15 @@ void fake_os::set_page_bytes(size_t bytes) {
     os_page_bytes = bytes;
 }
 
-void fake_os::fail_moves(bool fails, bool breaks) {
+void fake_os::let_moves(moves what) {
     std::lock_guard<std::mutex> guard(mutex);
-    moves_fail = fails;
-    moves_break = breaks;
+    moves_do = what;
+    move_calls = 0;
+}
+
+uintptr_t fake_os::given_away() {
+    std::lock_guard<std::mutex> guard(mutex);
+    return given_target;
 }
 
 void fake_os::limit_mapping(size_t bytes) {
@@ -174,18 +181,6 @@ void *td_os_map(size_t bytes, size_t alignment) {
     return pointer_to(begin);
 }
 
-int td_os_map_at(void *address, size_t bytes) {
-    std::lock_guard<std::mutex> guard(mutex);
-    count_call();
-    void *memory = mmap(address, bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-    if (memory == MAP_FAILED) {
-        return -errno;
-    }
-    mappings[address_of(address)] = bytes;
-    return 0;
-}
-
 void td_os_unmap(void *address, size_t bytes) {
     std::lock_guard<std::mutex> guard(mutex);
     count_call();
@@ -210,16 +205,35 @@ int td_os_purge(void *address, size_t bytes) {
     return 0;
 }
 
-int td_os_move(void *from, void *to, size_t bytes) {
+bool td_os_is_locked(void *address, size_t bytes) {
     std::lock_guard<std::mutex> guard(mutex);
     count_call();
-    bool both_mapped = is_mapped_locked(address_of(from), bytes) && is_mapped_locked(address_of(to), bytes);
-    if (moves_break) {
-        munmap(to, bytes);
+    return overlaps_locked(address_of(address), bytes);
+}
+
+void *td_os_find_place(size_t bytes) {
+    void *memory = td_os_map(bytes, bytes);
+    if (memory != nullptr) {
+        td_os_unmap(memory, bytes);
+    }
+    return memory;
+}
+
+int td_os_move(void *from, void *to, size_t bytes, void *) {
+    std::lock_guard<std::mutex> guard(mutex);
+    count_call();
+    move_calls++;
+    if (moves_do == fake_os::moves::give_the_target_away && move_calls == 2) {
+        memset(to, 0xaa, bytes);
         forget_mapping(address_of(to), bytes);
+        given_target = address_of(to);
+        return -ENOTRECOVERABLE;
+    }
+    if (moves_do == fake_os::moves::are_refused) {
         return -EFAULT;
     }
-    if (moves_fail || !both_mapped) {
+    bool both_mapped = is_mapped_locked(address_of(from), bytes) && is_mapped_locked(address_of(to), bytes);
+    if (moves_do == fake_os::moves::are_unknown || !both_mapped) {
         return -EINVAL;
     }
     int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;

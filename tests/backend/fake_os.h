@@ -36,8 +36,15 @@ void set_page_bytes(size_t bytes);
 void fail_purges(bool fails);
 // Nothing in the segment of `pointer` can be given back, as with mlock(2); nullptr for none.
 void lock_segment_of(const void *pointer);
-// With `breaks`, what the pages should move to is unmapped thereby.
-void fail_moves(bool fails, bool breaks = false);
+enum class moves {
+    succeed,
+    are_unknown,          // to the kernel
+    are_refused,          // as where a part has other protection
+    give_the_target_away  // at the second one: another thread of the program maps memory there, full of 0xaa
+};
+void let_moves(moves what);
+// What the target of a move was that was given away; 0 if there was none.
+uintptr_t given_away();
 // Mappings fail once so many more bytes would be mapped; SIZE_MAX for never.
 void limit_mapping(size_t bytes);
 

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
@@ -14,6 +16,7 @@ extern "C" {
 #include "backend/backend.h"
 #include "backend/large.h"
 #include "backend/page_heap.h"
+#include "backend/page_map.h"
 #include "backend/run_store.h"
 #include "base/size_class.h"
 }
@@ -67,7 +70,7 @@ class large : public testing::Test {
     static void SetUpTestSuite() { td_size_class_init(); }
 
     void TearDown() override {
-        fake_os::fail_moves(false);
+        fake_os::let_moves(fake_os::moves::succeed);
         EXPECT_EQ(td_backend_used_bytes, 0u);
         struct td_backend_stats stats;
         td_backend_get_stats(&stats);
@@ -186,7 +189,7 @@ TEST_F(large, a_failed_move_changes_nothing) {
     object it = {allocate(4 * mib), 4 * mib, 'f'};
     char *fence = allocate(2 * mib);
     it.fill(0);
-    fake_os::fail_moves(true);
+    fake_os::let_moves(fake_os::moves::are_unknown);
     EXPECT_EQ(td_large_resize(it.memory, 500 * mib), nullptr);
     EXPECT_TRUE(it.is_whole(it.size));
     EXPECT_EQ(td_large_usable_bytes(it.memory, "free"), it.size);
@@ -194,19 +197,33 @@ TEST_F(large, a_failed_move_changes_nothing) {
     deallocate(fence);
 }
 
-// As when the program has locked a part of it, so that the kernel does not move it as one.
+// As when the program has protected a part of it, so that the kernel does not move it as one.
 TEST_F(large, pages_that_cannot_be_moved_are_copied) {
     object it = {allocate(5 * mib), 5 * mib, 'c'};
     char *fence = allocate(2 * mib);
     it.fill(0);
-    fake_os::fail_moves(true, true);
+    fake_os::let_moves(fake_os::moves::are_refused);
     char *memory = static_cast<char *>(td_large_resize(it.memory, 90 * mib));
-    fake_os::fail_moves(false);
     ASSERT_NE(memory, nullptr);
     it.memory = memory;
     EXPECT_TRUE(it.is_whole(it.size));
     EXPECT_TRUE(fake_os::is_mapped(reinterpret_cast<uintptr_t>(memory), 90 * mib));
     deallocate(memory);
+    deallocate(fence);
+}
+
+TEST_F(large, locked_pages_are_not_moved) {
+    object it = {allocate(6 * mib), 6 * mib, 'k'};
+    char *fence = allocate(2 * mib);
+    it.fill(0);
+    fake_os::lock_segment_of(it.memory + 5 * mib);
+    EXPECT_EQ(td_large_resize(it.memory, 95 * mib), nullptr);
+    EXPECT_TRUE(it.is_whole(it.size));
+    fake_os::lock_segment_of(nullptr);
+    it.memory = static_cast<char *>(td_large_resize(it.memory, 95 * mib));
+    ASSERT_NE(it.memory, nullptr);
+    EXPECT_TRUE(it.is_whole(it.size));
+    deallocate(it.memory);
     deallocate(fence);
 }
 
@@ -314,7 +331,9 @@ TEST_F(large, random_operations_keep_contents) {
         }
         if (step % 16 == 0) {
             unsigned kind = static_cast<unsigned>(random() % 6);
-            fake_os::fail_moves(kind < 2, kind == 0);
+            fake_os::let_moves(kind == 0   ? fake_os::moves::are_refused
+                               : kind == 1 ? fake_os::moves::are_unknown
+                                           : fake_os::moves::succeed);
             td_backend_purge(random() % (16 * mib));
         }
     }
@@ -325,6 +344,35 @@ TEST_F(large, random_operations_keep_contents) {
 }
 
 using large_death_test = large;
+
+// In a process of its own: nothing is moved any more afterwards.
+TEST_F(large_death_test, memory_that_a_move_lost_to_somebody_else_is_not_touched) {
+    auto move_and_lose = [] {
+        object it = {allocate(6 * mib), 6 * mib, 'a'};
+        char *fence = allocate(2 * mib);
+        it.fill(0);
+        size_t mapped = td_run_store_mapped_bytes();
+        size_t used = td_backend_used_bytes;
+        fake_os::let_moves(fake_os::moves::give_the_target_away);
+        void *moved = td_large_resize(it.memory, 95 * mib);
+        bool is_grown = td_run_store_mapped_bytes() >= mapped + 95 * mib - TD_SEGMENT_BYTES;
+        bool is_as_before = moved == nullptr && it.is_whole(it.size) && td_backend_used_bytes == used && is_grown;
+        auto *lost = reinterpret_cast<char *>(fake_os::given_away());
+        while (td_run_store_unmap_one()) {
+            // All that is free goes: not what is somebody else's.
+        }
+        struct td_backend_stats stats;
+        td_backend_get_stats(&stats);
+        bool adds_up = stats.mapped_bytes == stats.large_bytes;
+        bool is_lost =
+            td_page_map_run(lost) == nullptr && lost[0] == '\xaa' && memcmp(lost, lost + 1, TD_SEGMENT_BYTES - 1) == 0;
+        bool copies = td_large_resize(it.memory, 95 * mib) == nullptr;
+        deallocate(it.memory);
+        deallocate(fence);
+        _exit(is_as_before + 2 * adds_up + 4 * is_lost + 8 * copies);
+    };
+    EXPECT_EXIT(move_and_lose(), testing::ExitedWithCode(15), "");
+}
 
 TEST_F(large_death_test, misuse_ends_the_process_with_its_line) {
     for (size_t size : {200 * kib, 3 * mib}) {

@@ -1,4 +1,7 @@
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,6 +22,10 @@ constexpr size_t mib = size_t{1} << 20;
 
 bool reads_as_zeros(const char *memory, size_t bytes) {
     return memory[0] == 0 && memcmp(memory, memory + 1, bytes - 1) == 0;
+}
+
+bool is_filled(const char *memory, char mark, size_t bytes) {
+    return memory[0] == mark && memcmp(memory, memory + 1, bytes - 1) == 0;
 }
 
 TEST(os, maps_zeroed_memory_at_every_alignment) {
@@ -65,17 +72,80 @@ TEST(os, a_purge_of_locked_memory_fails_and_keeps_errno) {
     td_os_unmap(memory, page);
 }
 
+TEST(os, tells_whether_a_part_is_locked_and_keeps_errno) {
+    size_t page = td_os_page_bytes();
+    char *memory = static_cast<char *>(td_os_map(4 * page, page));
+    errno = ENOTTY;
+    EXPECT_FALSE(td_os_is_locked(memory, 4 * page));
+    if (syscall(SYS_mlock, memory + 2 * page, page) != 0) {
+        GTEST_SKIP() << "may not lock memory";
+    }
+    EXPECT_TRUE(td_os_is_locked(memory, 4 * page));
+    EXPECT_FALSE(td_os_is_locked(memory, 2 * page));
+    EXPECT_EQ(errno, ENOTTY);
+    td_os_unmap(memory, 4 * page);
+}
+
 TEST(os, moves_pages_with_their_contents) {
     char *from = static_cast<char *>(td_os_map(2 * mib, 2 * mib));
     char *to = static_cast<char *>(td_os_map(4 * mib, 2 * mib));
     memset(from, 0x5a, 2 * mib);
-    ASSERT_EQ(td_os_move(from, to, 2 * mib), 0);
+    ASSERT_EQ(td_os_move(from, to, 2 * mib, td_os_find_place(2 * mib)), 0);
     EXPECT_EQ(to[0], 0x5a);
     EXPECT_EQ(to[2 * mib - 1], 0x5a);
     EXPECT_TRUE(reads_as_zeros(to + 2 * mib, 2 * mib));
     EXPECT_TRUE(reads_as_zeros(from, 2 * mib));
     td_os_unmap(from, 2 * mib);
     td_os_unmap(to, 4 * mib);
+}
+
+TEST(os, a_move_that_is_refused_leaves_the_target_alone) {
+    char *from = static_cast<char *>(td_os_map(2 * mib, 2 * mib));
+    char *to = static_cast<char *>(td_os_map(2 * mib, 2 * mib));
+    memset(from, 0x5a, 2 * mib);
+    memset(to, 0x77, 2 * mib);
+    ASSERT_EQ(mprotect(from + mib, td_os_page_bytes(), PROT_READ), 0);  // three mappings
+    errno = ENOTTY;
+    EXPECT_LT(td_os_move(from, to, 2 * mib, td_os_find_place(2 * mib)), 0);
+    EXPECT_EQ(errno, ENOTTY);
+    EXPECT_TRUE(is_filled(from, 0x5a, 2 * mib));
+    EXPECT_TRUE(is_filled(to, 0x77, 2 * mib));
+    td_os_unmap(from, 2 * mib);
+    td_os_unmap(to, 2 * mib);
+}
+
+// From now on, the second part of a move fails in this process.
+bool forbid_fixed_moves() {
+    struct sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mremap, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[3])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MREMAP_MAYMOVE | MREMAP_FIXED, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {sizeof program / sizeof program[0], program};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+void fail_half_way() {
+    char *from = static_cast<char *>(td_os_map(2 * mib, 2 * mib));
+    char *to = static_cast<char *>(td_os_map(4 * mib, 2 * mib));
+    memset(from, 0x5a, 2 * mib);
+    memset(to, 0x77, 2 * mib);
+    td_os_unmap(to + 2 * mib, 2 * mib);
+    if (!forbid_fixed_moves()) {
+        _exit(0);  // not to be tested here
+    }
+    bool is_in_doubt = td_os_move(from, to, 2 * mib, td_os_find_place(2 * mib)) == -ENOTRECOVERABLE;
+    bool is_untouched = is_filled(to, 0x77, 2 * mib) && is_filled(from, 0x5a, 2 * mib);
+    bool is_known = td_os_move(from, to + 2 * mib, 2 * mib, td_os_find_place(2 * mib)) == -ENOMEM;
+    bool is_ours = reads_as_zeros(to + 2 * mib, 2 * mib) && is_filled(from, 0x5a, 2 * mib);
+    _exit(is_in_doubt && is_untouched && is_known && is_ours ? 0 : 1);
+}
+
+TEST(os_death_test, a_move_that_fails_half_way_brings_the_pages_back) {
+    EXPECT_EXIT(fail_half_way(), testing::ExitedWithCode(0), "");
 }
 
 TEST(os, maps_at_an_address_only_where_nothing_is) {

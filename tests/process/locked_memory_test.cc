@@ -1,4 +1,6 @@
 // mlockall: whatever is mapped becomes resident at once, and madvise does not give it back.
+#include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -6,6 +8,7 @@
 #include <vector>
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
@@ -76,6 +79,43 @@ CHILD_ROLE(lock_and_work) {
     }
     printf("%zu\n", locked_kib());
     return 0;
+}
+
+bool is_locked(void *memory) {
+    auto page = reinterpret_cast<uintptr_t>(memory) & -static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+    return msync(reinterpret_cast<void *>(page), 1, MS_ASYNC | MS_INVALIDATE) != 0 && errno == EBUSY;
+}
+
+CHILD_ROLE(lock_and_reallocate) {
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
+        perror("mlockall");
+        return status_not_allowed;
+    }
+    std::vector<void *> others(16);
+    for (void *&other : others) {
+        other = opaque(malloc(700000));
+    }
+    int unlocked = 0;
+    void *grows = opaque(malloc(size_t{6} << 20));
+    for (size_t mib = 8; mib <= 32; mib += 8) {
+        others.push_back(opaque(malloc(size_t{3} << 20)));
+        grows = opaque(realloc(grows, mib << 20));
+        unlocked += !is_locked(grows);
+    }
+    for (void *other : others) {
+        unlocked += !is_locked(other);
+    }
+    printf("%d\n", unlocked);
+    return 0;
+}
+
+TEST(mlockall, a_realloc_unlocks_nothing) {
+    child::outcome outcome = child::run("lock_and_reallocate");
+    if (outcome.status == status_not_allowed) {
+        GTEST_SKIP() << "NOT TESTED: this user may not lock memory: " << outcome.err;
+    }
+    ASSERT_TRUE(outcome.succeeded()) << outcome;
+    EXPECT_EQ(outcome.out, "0\n");
 }
 
 TEST(mlockall, before_anything_is_mapped_later) {

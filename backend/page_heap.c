@@ -99,9 +99,9 @@ static bool add_segment(void) {
         return td_run_store_provide(1) && td_run_store_enter_for_segment();
     }
     if (is_clean && td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES)) {
+        run->is_huge = true;  // under the lock: whoever puts a run beside it looks
         td_run_store_leave();
         td_os_advise_hugepages((void *)run->base, TD_SEGMENT_BYTES, true);
-        run->is_huge = true;
         if (!td_run_store_enter_for_segment()) {
             td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
             td_run_put(run, TD_RUN_CLEAN, 0);

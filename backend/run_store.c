@@ -329,8 +329,8 @@ void td_run_store_join_clean(void) {
         if (run == NULL)
             return;
         td_os_advise_hugepages((void *)run->base, run->segments * TD_SEGMENT_BYTES, false);
-        run->is_huge = false;
         td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+        run->is_huge = false;
         td_run_put(run, TD_RUN_CLEAN, 0);
         td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     }

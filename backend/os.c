@@ -71,11 +71,12 @@ int td_os_map_at(void *address, size_t bytes) {
     return result;
 }
 
-void td_os_unmap(void *address, size_t bytes) {
+int td_os_unmap(void *address, size_t bytes) {
     int saved_errno = errno;
     count_call();
-    munmap(address, bytes);
+    int result = munmap(address, bytes) != 0 ? -errno : 0;
     errno = saved_errno;
+    return result;
 }
 
 int td_os_purge(void *address, size_t bytes) {

@@ -16,7 +16,8 @@ size_t td_os_page_bytes(void);
 void *td_os_map(size_t bytes, size_t alignment);
 // Maps zeroed memory at `address`, where nothing may be mapped; -EEXIST if something is.
 int td_os_map_at(void *address, size_t bytes);
-void td_os_unmap(void *address, size_t bytes);
+// -ENOMEM, and nothing has changed, where it would cut a mapping in two and the system allows no more of them.
+int td_os_unmap(void *address, size_t bytes);
 
 // Gives the range back; it reads as zeros afterwards. Fails on locked memory.
 int td_os_purge(void *address, size_t bytes);

@@ -124,6 +124,7 @@ static struct td_segment_run *split(struct td_segment_run *run, size_t first) {
     *tail = *run;
     tail->base = run->base + first * TD_SEGMENT_BYTES;
     tail->segments = run->segments - first;
+    tail->bytes = 0;  // no object began there
     run->segments = first;
     return tail;
 }
@@ -283,7 +284,8 @@ size_t td_run_store_mapped_bytes(void) {
     return mapped_segments * TD_SEGMENT_BYTES;
 }
 
-bool td_run_store_unmap_one(void) {
+// Takes a free segment out of the books, as held; `*state` is what it was in. NULL if there is none.
+static struct td_segment_run *take_one_to_unmap(enum td_run_state *state) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     struct td_segment_run *run = find_fit(TD_RUN_CLEAN, 1, 1);
     if (run == NULL)
@@ -293,18 +295,30 @@ bool td_run_store_unmap_one(void) {
         // Without a descriptor for the rest all of it goes.
         if (run->segments > 1 && spare_run_count != 0)
             link_free(split(run, 1));
+        *state = run->state;
         run->state = TD_RUN_HELD;
         td_page_map_set_run(run->base, run->segments, NULL);
         td_store_relaxed(&mapped_segments, mapped_segments - run->segments);
     }
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    return run;
+}
+
+bool td_run_store_unmap_one(void) {
+    enum td_run_state state;
+    struct td_segment_run *run = take_one_to_unmap(&state);
     if (run == NULL)
         return false;
-    td_os_unmap((void *)run->base, run->segments * TD_SEGMENT_BYTES);
+    bool is_gone = td_os_unmap((void *)run->base, run->segments * TD_SEGMENT_BYTES) == 0;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    spare_run_put(run);
+    if (is_gone) {
+        spare_run_put(run);
+    } else {
+        td_store_relaxed(&mapped_segments, mapped_segments + run->segments);
+        td_run_put(run, state, run->freed_ms);
+    }
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    return true;
+    return is_gone;
 }
 
 // Takes a clean place for hugepages that has a clean neighbour which is none, as held; NULL if there is none.

@@ -57,7 +57,7 @@ size_t td_run_store_mapped_bytes(void);
 // ---- without the lock
 
 // Gives the address space of a free segment back (of a whole run if there is no descriptor to cut it), for those who
-// need some for other things. False if there is none.
+// need some for other things. False if there is none, or the system does not take it.
 bool td_run_store_unmap_one(void);
 
 // Joins clean neighbours of different hugepage advice: it is declined for all of them, as whoever takes clean memory

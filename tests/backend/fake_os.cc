@@ -24,6 +24,7 @@ uint64_t clock_ms = 1000;                   // guarded by mutex
 uint64_t calls;                             // guarded by mutex
 size_t bytes_left = SIZE_MAX;               // guarded by mutex
 bool purges_fail;                           // guarded by mutex
+bool unmaps_fail;                           // guarded by mutex
 uintptr_t locked_segment;                   // guarded by mutex
 fake_os::moves moves_do;                    // guarded by mutex
 int move_calls;                             // guarded by mutex; since moves were told what to do
@@ -128,6 +129,11 @@ void fake_os::fail_purges(bool fails) {
     purges_fail = fails;
 }
 
+void fake_os::fail_unmaps(bool fails) {
+    std::lock_guard<std::mutex> guard(mutex);
+    unmaps_fail = fails;
+}
+
 void fake_os::lock_segment_of(const void *pointer) {
     std::lock_guard<std::mutex> guard(mutex);
     locked_segment = address_of(pointer);
@@ -181,11 +187,15 @@ void *td_os_map(size_t bytes, size_t alignment) {
     return pointer_to(begin);
 }
 
-void td_os_unmap(void *address, size_t bytes) {
+int td_os_unmap(void *address, size_t bytes) {
     std::lock_guard<std::mutex> guard(mutex);
     count_call();
+    if (unmaps_fail) {
+        return -ENOMEM;
+    }
     munmap(address, bytes);
     forget_mapping(address_of(address), bytes);
+    return 0;
 }
 
 int td_os_purge(void *address, size_t bytes) {

@@ -34,6 +34,7 @@ void set_page_bytes(size_t bytes);
 
 // What fails until told otherwise.
 void fail_purges(bool fails);
+void fail_unmaps(bool fails);
 // Nothing in the segment of `pointer` can be given back, as with mlock(2); nullptr for none.
 void lock_segment_of(const void *pointer);
 enum class moves {

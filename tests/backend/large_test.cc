@@ -393,4 +393,12 @@ TEST_F(large_death_test, misuse_ends_the_process_with_its_line) {
     }
 }
 
+TEST_F(large_death_test, what_was_cut_off_an_object_was_none) {
+    char *memory = allocate(10 * mib);
+    ASSERT_EQ(td_large_resize(memory, 4 * mib), memory);
+    EXPECT_EXIT(deallocate(memory + 4 * mib), testing::KilledBySignal(SIGABRT),
+                "tandem: free of 0x[0-9a-f]+, which was not allocated here");
+    deallocate(memory);
+}
+
 }  // namespace

@@ -186,6 +186,13 @@ class page_heap_without_descriptors : public page_heap {
     }
 
     void TearDown() override {
+        td_run_store_enter_anyway();
+        while (taken_ != nullptr) {
+            struct td_segment_run *run = taken_;
+            taken_ = run->next;
+            td_run_put(run, TD_RUN_DIRTY, 0);
+        }
+        td_run_store_leave();
         free_large_but(0);
         page_heap::TearDown();
         fake_os::limit_mapping(SIZE_MAX);
@@ -214,7 +221,25 @@ class page_heap_without_descriptors : public page_heap {
         ASSERT_GT(td_run_store_bytes(TD_RUN_DIRTY), 8 * TD_SEGMENT_BYTES) << "it is not memory that is missing";
     }
 
+    // Leaves too few descriptors of runs for an operation.
+    void use_up_runs() {
+        struct td_segment_run *run = nullptr;
+        do {
+            bool is_clean;
+            if (!td_run_store_enter()) {
+                return;
+            }
+            run = td_run_take(1, 1, &is_clean);
+            td_run_store_leave();
+            if (run != nullptr) {
+                run->next = taken_;
+                taken_ = run;
+            }
+        } while (run != nullptr);
+    }
+
     std::vector<void *> objects_;
+    struct td_segment_run *taken_ = nullptr;
 };
 
 TEST_F(page_heap_without_descriptors, a_segment_that_has_room_is_enough) {
@@ -232,29 +257,21 @@ TEST_F(page_heap_without_descriptors, runs_do_not_wait_for_one_of_a_segment) {
 }
 
 TEST_F(page_heap_without_descriptors, objects_shrink_where_nothing_can_be_cut_off) {
-    struct td_segment_run *taken = nullptr;
-    while (td_run_store_enter()) {
-        bool is_clean;
-        struct td_segment_run *run = td_run_take(1, 1, &is_clean);
-        td_run_store_leave();
-        if (run == nullptr) {
-            break;
-        }
-        run->next = taken;
-        taken = run;
-    }
+    use_up_runs();
     for (void *object : objects_) {
         EXPECT_EQ(td_large_resize(object, 2 * TD_SEGMENT_BYTES), object);
         EXPECT_EQ(td_large_usable_bytes(object, "free"), 2 * TD_SEGMENT_BYTES);
     }
     EXPECT_EQ(td_backend_used_bytes, objects_.size() * 2 * TD_SEGMENT_BYTES);
-    td_run_store_enter_anyway();
-    while (taken != nullptr) {
-        struct td_segment_run *run = taken;
-        taken = run->next;
-        td_run_put(run, TD_RUN_DIRTY, 0);
-    }
-    td_run_store_leave();
+}
+
+TEST_F(page_heap_without_descriptors, an_object_is_refused_where_nothing_can_be_unmapped_either) {
+    free_large_but(62);
+    fake_os::fail_unmaps(true);
+    use_up_runs();
+    ASSERT_GE(td_run_store_bytes(TD_RUN_DIRTY) + td_run_store_bytes(TD_RUN_CLEAN), TD_SEGMENT_BYTES);
+    EXPECT_EQ(allocate_large(1), nullptr);
+    fake_os::fail_unmaps(false);
 }
 
 TEST_F(page_heap, only_a_large_heap_is_given_hugepages) {

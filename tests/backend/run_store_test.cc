@@ -356,6 +356,18 @@ TEST_F(run_store, gives_address_space_back_segment_by_segment) {
     EXPECT_TRUE(model_.empty());
 }
 
+TEST_F(run_store, keeps_what_the_system_does_not_unmap) {
+    grow(3);
+    fake_os::fail_unmaps(true);
+    EXPECT_FALSE(td_run_store_unmap_one());
+    check();
+    take(1, 1);
+    put(0, TD_RUN_DIRTY);
+    EXPECT_FALSE(td_run_store_unmap_one());
+    check();
+    fake_os::fail_unmaps(false);
+}
+
 TEST_F(run_store, joins_clean_neighbours_of_different_advice_on_demand) {
     grow(200);  // longer than what earlier tests left
     take(200, 1);

@@ -240,7 +240,9 @@ static size_t take_step_locked(uint64_t now_ms) {
     size_t dirty = td_purge_dirty_bytes();
     window_least_dirty = least(window_least_dirty, dirty);
     surplus = least(surplus, dirty);
-    if (now_ms - window_start_ms >= td_load_relaxed(&decay_ms))
+    // Another thread that read the clock later may have been here before.
+    uint64_t elapsed_ms = now_ms > window_start_ms ? now_ms - window_start_ms : 0;
+    if (elapsed_ms >= td_load_relaxed(&decay_ms))
         begin_window_locked(now_ms, dirty);
     size_t step = least(surplus, surplus_step);
     surplus -= step;

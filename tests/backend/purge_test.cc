@@ -164,6 +164,24 @@ TEST_F(purge, no_decay_means_at_the_next_tick) {
     EXPECT_EQ(dirty_bytes(), 0u);
 }
 
+// Threads read the clock before they take the lock.
+TEST_F(purge, a_tick_that_comes_late_does_not_end_the_window) {
+    for (int peak = 0; peak < 2; peak++) {
+        hold(4 * mib, 10);
+        free_all_but(0);
+        now_ms += decay_ms;
+        td_backend_maintain(now_ms);
+    }
+    fake_os::forget_purges();
+    size_t dirty = dirty_bytes();
+    td_backend_maintain(now_ms - 4);
+    for (uint64_t end = now_ms + decay_ms / 2; now_ms < end; now_ms += TD_TICK_MS) {
+        td_backend_maintain(now_ms);
+    }
+    EXPECT_EQ(fake_os::purged_bytes(), 0u);
+    EXPECT_EQ(dirty_bytes(), dirty);
+}
+
 TEST_F(purge, on_demand_gives_back_what_is_asked_for) {
     hold(4 * mib, 10);
     free_all_but(0);

@@ -117,10 +117,14 @@ static TD_NOINLINE void *calloc_slow(size_t bytes) {
     return object != NULL && !is_zero ? memset(object, 0, bytes) : object;
 }
 
-TD_EXPORT void *calloc(size_t count, size_t size) {
+// SIZE_MAX, which is too many as well, where the product is no size.
+static inline size_t multiplied(size_t count, size_t size) {
     size_t bytes;
-    if (td_unlikely(__builtin_mul_overflow(count, size, &bytes)))
-        bytes = SIZE_MAX;  // too many as well
+    return td_unlikely(__builtin_mul_overflow(count, size, &bytes)) ? SIZE_MAX : bytes;
+}
+
+TD_EXPORT void *calloc(size_t count, size_t size) {
+    size_t bytes = multiplied(count, size);
     void *object = td_likely(bytes <= TD_TABLE_BYTES) ? td_frontend_pop(td_class_code_table[bytes], true) : NULL;
     // Tail calls, so that no register needs to be saved.
     return td_likely(object != NULL) ? memset(object, 0, bytes) : calloc_slow(bytes);
@@ -150,7 +154,7 @@ static TD_NOINLINE void *reallocate_large(void *pointer, size_t size) {
 }
 
 // realloc(pointer, 0) frees, as glibc's does, and returns NULL.
-TD_EXPORT void *realloc(void *pointer, size_t size) {
+static inline TD_ALWAYS_INLINE void *reallocate(void *pointer, size_t size) {
     if (pointer == NULL)
         return td_alloc(size, TD_RETURN_NULL);
     if (size == 0) {
@@ -167,13 +171,12 @@ TD_EXPORT void *realloc(void *pointer, size_t size) {
     return reallocate_large(pointer, size);
 }
 
+TD_EXPORT void *realloc(void *pointer, size_t size) {
+    return reallocate(pointer, size);
+}
+
 TD_EXPORT void *reallocarray(void *pointer, size_t count, size_t size) {
-    size_t bytes;
-    if (td_unlikely(__builtin_mul_overflow(count, size, &bytes))) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    return realloc(pointer, bytes);
+    return realloc(pointer, multiplied(count, size));
 }
 
 // The bytes to ask for so that the class has them at multiples of `alignment`, a power of two; more than
@@ -252,7 +255,7 @@ TD_EXPORT void *aligned_alloc(size_t alignment, size_t size) {
 }
 
 // memalign(3): an alignment that is no power of two is rounded up to one, as glibc does.
-TD_EXPORT void *memalign(size_t alignment, size_t size) {
+static void *allocate_aligned(size_t alignment, size_t size) {
     if (alignment > (size_t)PTRDIFF_MAX + 1) {
         errno = EINVAL;
         return NULL;
@@ -260,6 +263,10 @@ TD_EXPORT void *memalign(size_t alignment, size_t size) {
     if (!is_power_of_two(alignment))
         alignment = alignment <= 1 ? 1 : (size_t)1 << (64 - __builtin_clzll(alignment - 1));
     return td_alloc_aligned(size, alignment, TD_RETURN_NULL);
+}
+
+TD_EXPORT void *memalign(size_t alignment, size_t size) {
+    return allocate_aligned(alignment, size);
 }
 
 static size_t os_page_bytes(void) {
@@ -270,7 +277,7 @@ TD_EXPORT void *valloc(size_t size) {
     return td_alloc_aligned(size, os_page_bytes(), TD_RETURN_NULL);
 }
 
-TD_EXPORT void *pvalloc(size_t size) {
+static void *allocate_pages(size_t size) {
     size_t page = os_page_bytes();
     size_t rounded = (size + page - 1) & ~(page - 1);
     if (rounded < size) {
@@ -278,6 +285,10 @@ TD_EXPORT void *pvalloc(size_t size) {
         return NULL;
     }
     return td_alloc_aligned(rounded != 0 ? rounded : page, page, TD_RETURN_NULL);
+}
+
+TD_EXPORT void *pvalloc(size_t size) {
+    return allocate_pages(size);
 }
 
 TD_EXPORT size_t malloc_usable_size(void *pointer) {
@@ -289,32 +300,33 @@ TD_EXPORT size_t malloc_usable_size(void *pointer) {
     return td_usable_bytes(pointer, "malloc_usable_size");
 }
 
-// glibc's other names for its own, for who wraps malloc: what comes from one name may be freed by another.
+// glibc's other names for its own, for who wraps malloc: what comes from one name may be freed by another. They must
+// not go by the name of what a program may have wrapped.
 
 TD_EXPORT void *__libc_malloc(size_t size) {
-    return malloc(size);
+    return td_alloc(size, TD_RETURN_NULL);
 }
 
 TD_EXPORT void __libc_free(void *pointer) {
-    free(pointer);
+    td_free(pointer);
 }
 
 TD_EXPORT void *__libc_calloc(size_t count, size_t size) {
-    return calloc(count, size);
+    return calloc_slow(multiplied(count, size));
 }
 
 TD_EXPORT void *__libc_realloc(void *pointer, size_t size) {
-    return realloc(pointer, size);
+    return reallocate(pointer, size);
 }
 
 TD_EXPORT void *__libc_memalign(size_t alignment, size_t size) {
-    return memalign(alignment, size);
+    return allocate_aligned(alignment, size);
 }
 
 TD_EXPORT void *__libc_valloc(size_t size) {
-    return valloc(size);
+    return td_alloc_aligned(size, os_page_bytes(), TD_RETURN_NULL);
 }
 
 TD_EXPORT void *__libc_pvalloc(size_t size) {
-    return pvalloc(size);
+    return allocate_pages(size);
 }

@@ -42,16 +42,19 @@ static void start_background_thread(void) {
 }
 
 // glibc's fork waits for its list of streams behind the handlers, and locks its own malloc behind that: who flushes
-// them all holds the list while he waits for a stream, whose owner may be allocating. With one thread it locks nothing,
-// and unlocks nothing in the child. Weak: other C libraries have no such list, and older glibcs do not tell.
+// them all holds the list while he waits for a stream, whose owner may be allocating. In the child it
+// unlocks the list if it saw several threads before the handlers ran, which may have started the second. Weak: other C
+// libraries have no such list, and older glibcs do not tell how many threads there are.
 extern void _IO_list_lock(void) __attribute__((weak, visibility("default")));
 extern void _IO_list_unlock(void) __attribute__((weak, visibility("default")));
+extern void _IO_list_resetlock(void) __attribute__((weak, visibility("default")));
 extern char __libc_single_threaded __attribute__((weak, visibility("default")));
 
 static bool holds_streams;  // by the thread that forks
 
 static void fork_prepare(void) {
-    bool has_list = &_IO_list_lock != NULL && &_IO_list_unlock != NULL && &__libc_single_threaded != NULL;
+    bool has_list = &_IO_list_lock != NULL && &_IO_list_unlock != NULL && &_IO_list_resetlock != NULL &&
+                    &__libc_single_threaded != NULL;
     bool takes_streams = has_list && !__libc_single_threaded;
     if (takes_streams)
         _IO_list_lock();
@@ -67,6 +70,8 @@ static void fork_parent(void) {
 }
 
 static void fork_child(void) {
+    if (holds_streams)
+        _IO_list_resetlock();
     td_frontend_fork_child();
     if (td_options.has_background_thread)
         start_background_thread();

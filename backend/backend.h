@@ -17,7 +17,7 @@ struct td_span *td_backend_span_of(const void *pointer, const char *call);
 void td_backend_maintain(uint64_t now_ms);
 
 // Gives `bytes` of free memory back, at once, or more, since whole segments are purged. Returns how many. Takes the
-// lock, many times. If there is less than that, free runs that touch are one afterwards.
+// lock, many times. Of SIZE_MAX, free runs that touch are one afterwards.
 size_t td_backend_purge(size_t bytes);
 
 // Gives pages of a span back that is in use and of whose objects in them nobody uses, or takes, one meanwhile. Returns

@@ -67,11 +67,11 @@ static size_t put_back(struct td_segment_run *run, size_t first, bool is_clean) 
 // Gives up to `bytes` of a held run back segment by segment, from its end on, and puts all of it into the store: as
 // clean what went, as dirty the rest. Returns how many went.
 static size_t purge_by_segment(struct td_segment_run *run, size_t bytes) {
-    size_t purged = 0, tried = 0;
+    size_t purged = 0, gone = 0;
     bool tail_is_clean = false;
     for (size_t at = run->segments; at-- != 0;) {
-        bool is_clean = tried < bytes && purge_segments(run, at, 1);
-        tried += is_clean ? TD_SEGMENT_BYTES : 0;
+        bool is_clean = gone < bytes && purge_segments(run, at, 1);
+        gone += is_clean ? TD_SEGMENT_BYTES : 0;
         if (at + 1 < run->segments && is_clean != tail_is_clean) {
             purged += put_back(run, at + 1, tail_is_clean);
             if (run->segments != at + 1)
@@ -180,7 +180,7 @@ size_t td_backend_purge(size_t bytes) {
         // The next one.
     }
     td_add_relaxed(&purged_bytes, total);
-    if (total < bytes)
+    if (bytes == SIZE_MAX)
         td_run_store_join_clean();
     return total;
 }
@@ -255,7 +255,7 @@ void td_backend_maintain(uint64_t now_ms) {
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     if (step == 0)
         return;
-    // Runs go whole.
+    // Segments of runs go whole.
     size_t done = td_backend_purge(step);
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     surplus -= least(surplus, done > step ? done - step : 0);

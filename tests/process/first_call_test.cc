@@ -1,5 +1,6 @@
 // Whatever a process calls first, the allocator is ready for it.
 #include <string>
+#include <vector>
 
 #include "tests/process/child.h"
 #include "tests/process/variant.h"
@@ -15,6 +16,16 @@ TEST_P(first_call, leaves_the_process_whole) {
     child::outcome outcome = child::run_program({program, GetParam()});
     EXPECT_TRUE(outcome.succeeded()) << outcome;
     EXPECT_EQ(outcome.out, "whole\n") << outcome;
+}
+
+TEST(wrapped, by_other_names) {
+    std::vector<std::string> environment;
+    if (variant::is_tandem) {
+        environment.push_back(std::string("LD_PRELOAD=allocator/libtandem_") + variant::front_end + ".so");
+    }
+    child::outcome outcome = child::run_program({"tests/process/wrapper"}, "", child::with_environment(environment));
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+    EXPECT_EQ(outcome.out, "wrapped\n") << outcome;
 }
 
 INSTANTIATE_TEST_SUITE_P(any, first_call,

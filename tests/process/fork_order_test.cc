@@ -28,6 +28,6 @@ TEST_P(fork_order, with_the_allocator_preloaded) {
     EXPECT_EQ(outcome.out, "done\n") << outcome;
 }
 
-INSTANTIATE_TEST_SUITE_P(any, fork_order, testing::Values("library", "streams"));
+INSTANTIATE_TEST_SUITE_P(any, fork_order, testing::Values("library", "streams", "first thread"));
 
 }  // namespace

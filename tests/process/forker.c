@@ -1,6 +1,7 @@
 // A program that forks while other threads allocate, holding a lock that fork waits for: a library's, or glibc's list
 // of streams. In C, and without the C++ library: nothing allocates before the library's constructor has run.
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,12 +89,51 @@ static void fork_and_wait(void) {
     }
 }
 
+static void *sleep_for_ever(void *unused) {
+    for (;;) {
+        pause();
+    }
+    return unused;
+}
+
+static void start_first_thread(void) {
+    static bool is_started;
+    if (!is_started) {
+        is_started = true;
+        start(sleep_for_ever, NULL);
+    }
+}
+
+static void *open_stream(void *unused) {
+    FILE *stream = fopen("/dev/null", "r");
+    return stream != NULL && fclose(stream) == 0 ? stream : unused;
+}
+
+// Forks with one thread, to which a handler adds another. The child uses streams in one of its own.
+static void fork_while_a_thread_starts(void) {
+    pthread_atfork(start_first_thread, NULL, NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        pthread_t thread;
+        void *opened = NULL;
+        alarm(10);
+        _exit(pthread_create(&thread, NULL, open_stream, NULL) != 0 || pthread_join(thread, &opened) != 0 ||
+              opened == NULL);
+    }
+    int status = -1;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
+        _exit(EXIT_FAILURE);
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) {
         return EXIT_FAILURE;
     }
     fork_and_wait();  // with one thread
-    if (strcmp(argv[1], "library") == 0) {
+    if (strcmp(argv[1], "first thread") == 0) {
+        fork_while_a_thread_starts();
+    } else if (strcmp(argv[1], "library") == 0) {
         start(allocate_guarded, NULL);
     } else {
         start(read_lines, make_lines());

@@ -104,9 +104,10 @@ static void start_first_thread(void) {
     }
 }
 
-static void *open_stream(void *unused) {
+static void *open_stream(void *is_opened) {
     FILE *stream = fopen("/dev/null", "r");
-    return stream != NULL && fclose(stream) == 0 ? stream : unused;
+    *(bool *)is_opened = stream != NULL && fclose(stream) == 0;
+    return NULL;
 }
 
 // Forks with one thread, to which a handler adds another. The child uses streams in one of its own.
@@ -115,10 +116,10 @@ static void fork_while_a_thread_starts(void) {
     pid_t pid = fork();
     if (pid == 0) {
         pthread_t thread;
-        void *opened = NULL;
+        bool is_opened = false;
         alarm(10);
-        _exit(pthread_create(&thread, NULL, open_stream, NULL) != 0 || pthread_join(thread, &opened) != 0 ||
-              opened == NULL);
+        _exit(pthread_create(&thread, NULL, open_stream, &is_opened) != 0 || pthread_join(thread, NULL) != 0 ||
+              !is_opened);
     }
     int status = -1;
     if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {

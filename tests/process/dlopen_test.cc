@@ -132,9 +132,7 @@ TEST(dlopen, of_what_is_not_there_fails_and_no_more) {
 }
 
 TEST(dlopen, a_plugin_of_a_c_program_can_run_out_of_memory) {
-    const std::string host =
-        std::string("tests/process/plugin_host_") + (variant::is_tandem ? variant::front_end : "system");
-    child::outcome outcome = child::run_program({host, cxx_library});
+    child::outcome outcome = child::run_program({variant::program("plugin_host"), cxx_library});
     EXPECT_TRUE(outcome.succeeded()) << outcome;
     EXPECT_EQ(outcome.out, "bad_alloc after the new_handler\n") << outcome;
 }

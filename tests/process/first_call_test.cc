@@ -11,9 +11,7 @@ namespace {
 class first_call : public testing::TestWithParam<const char *> {};
 
 TEST_P(first_call, leaves_the_process_whole) {
-    const std::string program =
-        std::string("tests/process/first_call_") + (variant::is_tandem ? variant::front_end : "system");
-    child::outcome outcome = child::run_program({program, GetParam()});
+    child::outcome outcome = child::run_program({variant::program("first_call"), GetParam()});
     EXPECT_TRUE(outcome.succeeded()) << outcome;
     EXPECT_EQ(outcome.out, "whole\n") << outcome;
 }
@@ -21,7 +19,7 @@ TEST_P(first_call, leaves_the_process_whole) {
 TEST(wrapped, by_other_names) {
     std::vector<std::string> environment;
     if (variant::is_tandem) {
-        environment.push_back(std::string("LD_PRELOAD=allocator/libtandem_") + variant::front_end + ".so");
+        environment.push_back("LD_PRELOAD=" + variant::preload());
     }
     child::outcome outcome = child::run_program({"tests/process/wrapper"}, "", child::with_environment(environment));
     EXPECT_TRUE(outcome.succeeded()) << outcome;

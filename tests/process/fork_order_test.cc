@@ -10,9 +10,7 @@ namespace {
 class fork_order : public testing::TestWithParam<const char *> {};
 
 TEST_P(fork_order, with_the_allocator_linked_in) {
-    const std::string program =
-        std::string("tests/process/forker_") + (variant::is_tandem ? variant::front_end : "system");
-    child::outcome outcome = child::run_program({program, GetParam()});
+    child::outcome outcome = child::run_program({variant::program("forker"), GetParam()});
     EXPECT_TRUE(outcome.succeeded()) << outcome;
     EXPECT_EQ(outcome.out, "done\n") << outcome;
 }
@@ -21,9 +19,8 @@ TEST_P(fork_order, with_the_allocator_preloaded) {
     if (!variant::is_tandem) {
         GTEST_SKIP() << "glibc is not preloaded";
     }
-    const std::string library = std::string("allocator/libtandem_") + variant::front_end + ".so";
     child::outcome outcome = child::run_program({"tests/process/forker_system", GetParam()}, "",
-                                                child::with_environment({"LD_PRELOAD=" + library}));
+                                                child::with_environment({"LD_PRELOAD=" + variant::preload()}));
     EXPECT_TRUE(outcome.succeeded()) << outcome;
     EXPECT_EQ(outcome.out, "done\n") << outcome;
 }

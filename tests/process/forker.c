@@ -76,6 +76,13 @@ static void start(void *(*function)(void *), void *argument) {
     }
 }
 
+static void expect_success_of(pid_t pid) {
+    int status = -1;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
+        _exit(EXIT_FAILURE);
+    }
+}
+
 static void fork_and_wait(void) {
     pid_t pid = fork();
     if (pid == 0) {
@@ -83,10 +90,7 @@ static void fork_and_wait(void) {
         fflush(NULL);
         _exit(object != NULL ? EXIT_SUCCESS : EXIT_FAILURE);
     }
-    int status = -1;
-    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
-        _exit(EXIT_FAILURE);
-    }
+    expect_success_of(pid);
 }
 
 static void *sleep_for_ever(void *unused) {
@@ -121,10 +125,7 @@ static void fork_while_a_thread_starts(void) {
         _exit(pthread_create(&thread, NULL, open_stream, &is_opened) != 0 || pthread_join(thread, NULL) != 0 ||
               !is_opened);
     }
-    int status = -1;
-    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
-        _exit(EXIT_FAILURE);
-    }
+    expect_success_of(pid);
 }
 
 int main(int argc, char **argv) {

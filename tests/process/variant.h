@@ -3,6 +3,8 @@
 #ifndef TESTS_PROCESS_VARIANT_H_
 #define TESTS_PROCESS_VARIANT_H_
 
+#include <string>
+
 namespace variant {
 
 // The front end that the binary was built with: "percpu", "perthread"; "none" with the C library's malloc.
@@ -16,6 +18,15 @@ extern const bool is_tiny;
 
 // Whether the allocator has its assertions on.
 extern const bool is_debug;
+
+// The program of that name that is linked with the same malloc, and the shared object to preload for the same front
+// end, as the build lays them out, seen from a test's working directory.
+inline std::string program(const std::string &name) {
+    return "tests/process/" + name + "_" + (is_tandem ? front_end : "system");
+}
+inline std::string preload() {
+    return std::string("allocator/libtandem_") + front_end + ".so";
+}
 
 }  // namespace variant
 

@@ -57,6 +57,19 @@ static inline TD_ALWAYS_INLINE void *td_alloc(size_t size, enum td_on_failure on
     return td_alloc_above_table(size, on_failure);
 }
 
+// The same as a function, for whoever may take a call more.
+void *td_alloc_any(size_t size, enum td_on_failure on_failure);
+
+// How malloc and operator new are defined, if the front end has no shorter way.
+#if !defined(TD_DEFINE_MALLOC)
+#define TD_DEFINE_MALLOC(name) TD_DEFINE_ALLOC(name, TD_RETURN_NULL)
+#define TD_DEFINE_NEW(name) TD_DEFINE_ALLOC(name, TD_THROW)
+#define TD_DEFINE_ALLOC(name, on_failure)                                                                              \
+    TD_EXPORT void *name(size_t size) {                                                                                \
+        return td_alloc(size, on_failure);                                                                             \
+    }
+#endif
+
 // An object of at least `size` at a multiple of `alignment`, a power of two.
 static inline TD_ALWAYS_INLINE void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_failure) {
     // The class that has room for a small multiple of the alignment consists of multiples. 0: no bytes, or too many.
@@ -82,10 +95,11 @@ static inline TD_ALWAYS_INLINE void td_free_sized(void *pointer, size_t size) {
         return;
     }
     // By the size the processor knows where the stores will go before it has followed the pointer; loads behind them
-    // need not wait. The page map only confirms it. (The compiler, which knows both to be equal then, must not choose.)
-    size_t class_code = td_load_relaxed(entry);
+    // need not wait. The page map only confirms it, in a byte. (The compiler, which knows both to be equal then, must not
+    // choose.)
+    uint8_t class_code = td_load_relaxed(entry);
     size_t expected = td_likely(size <= TD_TABLE_BYTES) ? td_class_code_table[size] : class_code;
-    bool is_expected = class_code == expected;
+    bool is_expected = class_code == (uint8_t)expected;
     TD_OPAQUE(expected);
     if (td_unlikely(!is_expected || !td_frontend_push(expected, pointer)))
         td_free_sized_slow(pointer, size);

@@ -87,9 +87,11 @@ size_t td_usable_bytes(const void *pointer, const char *call) {
     return td_class_bytes(class_index);
 }
 
-TD_EXPORT void *malloc(size_t size) {
-    return td_alloc(size, TD_RETURN_NULL);
+TD_NOINLINE void *td_alloc_any(size_t size, enum td_on_failure on_failure) {
+    return td_alloc(size, on_failure);
 }
+
+TD_DEFINE_MALLOC(malloc)
 
 TD_EXPORT void free(void *pointer) {
     td_free(pointer);

@@ -94,13 +94,11 @@ extern "C" void *td_new_failed(size_t size) {
     return td_new_aligned_failed(size, TD_MIN_OBJECT_BYTES);
 }
 
-TD_EXPORT void *operator new(size_t size) {
-    return td_alloc(size, TD_THROW);
-}
+TD_DEFINE_NEW(operator new)
 
-TD_EXPORT void *operator new[](size_t size) {
-    return td_alloc(size, TD_THROW);
-}
+// operator new[](size_t) is the same function. (Not by the attribute: for GCC, what is assembly does not throw, and this
+// does.)
+__asm__(".globl _Znam\n\t.type _Znam, %function\n\t.set _Znam, _Znwm");
 
 TD_EXPORT void *operator new(size_t size, const std::nothrow_t &) noexcept {
     return new_nothrow(size);

@@ -1,11 +1,12 @@
-// An object's address as a cache keeps it: one word that says as well in which slot of the cache it lies.
+// An object's address as a cache keeps it: one word that says as well which slot of the cache is below the word's own.
 //
 //        63                                  16 15           0
 //       +--------------------------------------+--------------+
-//       |        the object's address          |     slot     |
+//       |        the object's address          |    number    |
 //       +--------------------------------------+--------------+
 //
-// Whoever takes the object thus knows which one comes next without another load.
+// Whoever takes the object thus finds the one that comes next without another load. Slots are numbered from
+// TD_LINK_ORIGIN words before the cache on, where a register of malloc's then points: frontends/percpu/direct.h.
 #ifndef BASE_LINK_H_
 #define BASE_LINK_H_
 
@@ -16,14 +17,19 @@
 #pragma GCC visibility push(hidden)
 
 #define TD_LINK_SHIFT 16
+#if defined(__x86_64__)
+#define TD_LINK_ORIGIN ((size_t)142)
+#else
+#define TD_LINK_ORIGIN ((size_t)1)
+#endif
 
 typedef uint64_t td_link;
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "an address begins TD_LINK_SHIFT bits into its link");
 _Static_assert(TD_ADDRESS_BITS + TD_LINK_SHIFT == 64, "an address fits above a slot");
 
-// The link to what lies at `pointer`, in slot 0; the address is rotated instead of shifted, so that nothing of one that
-// can be no object's is lost: see `td_link_is_object`.
+// The link to what lies at `pointer`, but for the number; the address is rotated instead of shifted, so that nothing of
+// one that can be no object's is lost: see `td_link_is_object`.
 static inline td_link td_link_to(const void *pointer) {
     uintptr_t address = (uintptr_t)pointer;
     return address << TD_LINK_SHIFT | address >> TD_ADDRESS_BITS;
@@ -47,8 +53,15 @@ static inline bool td_link_resembles(const td_link *link, const void *pointer) {
     return low == (uint32_t)(uintptr_t)pointer;
 }
 
+// What a link in `slot` has in its low bits.
+static inline td_link td_link_in(size_t slot) {
+    return slot - 1 + TD_LINK_ORIGIN;
+}
+
+// The slot that the link is in; 0 if it was never in one.
 static inline size_t td_link_slot(td_link link) {
-    return (uint16_t)link;
+    size_t number = (uint16_t)link;
+    return number >= TD_LINK_ORIGIN ? number - TD_LINK_ORIGIN + 1 : 0;
 }
 
 #pragma GCC visibility pop

@@ -80,14 +80,14 @@ bool td_bin_move(const struct td_slab_ops *ops, struct td_slab *slab, size_t cla
     struct td_bin_view old = td_bin_view(slab, class_index);
     bool has_two_stacks = td_class_has_two_stacks(class_index);
     size_t other = has_two_stacks ? first + slots + 1 : 0;
-    struct td_slab_bin new = {.alloc = other,
+    struct td_slab_bin new = {.alloc = has_two_stacks ? td_link_in(other) : 0,
                               .free_top = (uint16_t)first,
                               .free_room = (uint16_t)capacity,
                               .free_bottom = (uint16_t)first,
                               .region = (uint16_t)region};
-    td_slab_slots(slab)[first] = first;
+    td_slab_slots(slab)[first] = td_link_in(first);
     if (has_two_stacks)
-        td_slab_slots(slab)[other] = other;
+        td_slab_slots(slab)[other] = td_link_in(other);
     bool is_moved = old.alloc_count == 0 && old.free_count == 0 && ops->replace_bin(slab, class_index, old.bin, new);
     if (is_moved)
         note_capacity(slab, class_index, old.capacity, capacity);
@@ -104,12 +104,12 @@ static size_t plain_pop_batch(struct td_slab *slab, size_t class_index, void **o
     struct td_slab_bin *bin = &slab->bins[class_index];
     td_link *slots = td_slab_slots(slab);
     bool has_two_stacks = td_class_has_two_stacks(class_index);
-    size_t top = has_two_stacks ? td_link_slot(bin->alloc) : bin->free_top;
+    td_link link = has_two_stacks ? bin->alloc : slots[bin->free_top];
     size_t taken = 0;
-    for (void *object; taken < count && (object = td_link_object(slots[top])) != NULL; top--)
+    for (void *object; taken < count && (object = td_link_object(link)) != NULL; link = slots[td_link_slot(link) - 1])
         objects[taken++] = object;
     if (has_two_stacks)
-        td_store_relaxed(&bin->alloc, slots[top]);
+        td_store_relaxed(&bin->alloc, link);
     else
         td_store_relaxed(&bin->free_half, bin->free_half - (uint32_t)taken * TD_SLAB_PUSH);
     return taken;
@@ -122,7 +122,7 @@ static size_t plain_push_batch(struct td_slab *slab, size_t class_index, void *c
     size_t top = bin->free_top;
     for (size_t i = count - pushed; i < count; i++) {
         top++;
-        slots[top] = td_link_to(objects[i]) + top;
+        slots[top] = td_link_to(objects[i]) + td_link_in(top);
     }
     td_store_relaxed(&bin->free_half, bin->free_half + (uint32_t)pushed * TD_SLAB_PUSH);
     return pushed;

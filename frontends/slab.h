@@ -177,7 +177,7 @@ static inline bool td_slab_swapped_bin(const struct td_slab *slab, size_t class_
     if (td_link_object(expected->alloc) != NULL || count < least || count == 0)
         return false;
     *desired = *expected;
-    desired->alloc = expected->free_top;
+    desired->alloc = td_link_in(expected->free_top);
     // What is empty is at its bottom.
     desired->free_top = (uint16_t)td_link_slot(expected->alloc);
     desired->free_bottom = desired->free_top;
@@ -232,12 +232,12 @@ static inline TD_ALWAYS_INLINE void *td_slab_plain_pop(struct td_slab *slab, siz
     if (!has_two_stacks)
         return td_slab_plain_pop_freed(slab, class_code);
     td_link link = td_slab_bin(slab, class_code)->alloc;
-    size_t slot = td_link_slot(link);
-    TD_OPAQUE(slot);  // so that it is computed first
+    size_t number = (uint16_t)link;
+    TD_OPAQUE(number);  // so that it is computed first
     void *object = td_link_object(link);
     if (td_unlikely(object == NULL))
         return NULL;
-    td_link next = td_slab_slots(slab)[slot - 1];
+    td_link next = td_slab_slots(slab)[number - TD_LINK_ORIGIN];
     TD_OPAQUE(class_code);
     td_store_relaxed(&td_slab_bin(slab, class_code)->alloc, next);
     // Nobody has touched it since it was allocated last, in most programs long ago.
@@ -254,7 +254,7 @@ static inline bool td_slab_plain_push(struct td_slab *slab, size_t class_code, v
     if (td_unlikely(__builtin_sub_overflow(old, -TD_SLAB_PUSH, &pushed) || td_link_resembles(&slots[top], object)))
         return false;
     TD_OPAQUE(top);
-    slots[top + 1] = td_link_to(object) + top + 1;
+    slots[top + 1] = td_link_to(object) + td_link_in(top + 1);
     TD_OPAQUE(class_code);
     td_store_relaxed(&td_slab_bin(slab, class_code)->free_half, pushed);
     return true;

@@ -10,6 +10,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "frontends/percpu/direct.h"
+
 #if !defined(AT_RSEQ_FEATURE_SIZE)
 #define AT_RSEQ_FEATURE_SIZE 27
 #endif
@@ -55,22 +57,24 @@ static bool is_kernel_broken(void) {
     return (major == 6 && minor >= 19) || (major == 7 && minor == 0 && patch < 14);
 }
 
-// Whether the kernel may name more CPUs than there are slabs to find: then its mask of CPUs is too long for this one.
-static bool has_too_many_cpus(void) {
+// A bound of what the kernel names CPUs with, by the length of its mask of them; SIZE_MAX if it does not tell, and
+// TD_MAX_CPUS + 1 if the mask is longer than this one, which has a bit for each slab to find.
+static size_t max_cpus(void) {
     unsigned long mask[TD_MAX_CPUS / (8 * sizeof(unsigned long))];
-    return syscall(SYS_sched_getaffinity, 0, sizeof mask, mask) < 0 && errno == EINVAL;
+    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    return bytes > 0 ? (size_t)bytes * 8 : errno == EINVAL ? TD_MAX_CPUS + 1 : SIZE_MAX;
 }
 
 static bool register_own(void) {
     return syscall(SYS_rseq, &own_area, AREA_BYTES, 0, SIGNATURE) == 0;
 }
 
-static enum td_area_mode choose_mode(const char **why) {
+static enum td_area_mode choose_mode(size_t cpus, const char **why) {
     if (is_kernel_broken()) {
         *why = "this kernel does not restart preempted sequences on aarch64";
         return TD_AREA_NONE;
     }
-    if (has_too_many_cpus()) {
+    if (cpus == TD_MAX_CPUS + 1) {
         *why = "the kernel may have more CPUs than Tandem has slabs for";
         return TD_AREA_NONE;
     }
@@ -89,10 +93,12 @@ static enum td_area_mode choose_mode(const char **why) {
 }
 
 // Without restartable sequences, each thread's own area says for ever that there is no slab for it.
-static void publish_index(enum td_area_mode chosen) {
+static void publish_index(enum td_area_mode chosen, size_t cpus) {
     ptrdiff_t area = chosen == TD_AREA_GLIBC ? __rseq_offset : (char *)&own_area - td_thread_pointer();
     size_t field = td_area_has_mm_cid() ? offsetof(struct td_rseq_area, mm_cid) : offsetof(struct td_rseq_area, cpu_id);
     td_store_relaxed(&td_percpu.index_offset, area + (ptrdiff_t)field);
+    if (chosen == TD_AREA_GLIBC && td_area_has_mm_cid())
+        td_direct_open(area, cpus);
 }
 
 enum td_area_mode td_area_init(void) {
@@ -101,11 +107,12 @@ enum td_area_mode td_area_init(void) {
         return known;
     int saved_errno = errno;
     const char *why;
-    enum td_area_mode chosen = choose_mode(&why);
+    size_t cpus = max_cpus();
+    enum td_area_mode chosen = choose_mode(cpus, &why);
     size_t least = offsetof(struct td_rseq_area, mm_cid) + sizeof(uint32_t);
     td_store_relaxed(&has_mm_cid, getauxval(AT_RSEQ_FEATURE_SIZE) >= least);
     td_store_relaxed(&reason, why);
-    publish_index(chosen);
+    publish_index(chosen, cpus);
     // Pairs with the acquire above. Two threads that come here at once choose alike.
     td_store_release(&mode, (uint32_t)chosen);
     errno = saved_errno;

@@ -3,6 +3,12 @@
 #define FRONTENDS_PERCPU_FAST_PATH_H_
 
 #include "frontends/percpu/rseq.h"
+#if defined(__x86_64__)
+#include "frontends/percpu/direct_x86_64.h"
+
+#define TD_DEFINE_MALLOC(name) TD_DIRECT_ALLOC(name, 0)
+#define TD_DEFINE_NEW(name) TD_DIRECT_ALLOC(name, 1)
+#endif
 
 #pragma GCC visibility push(hidden)
 

@@ -8,6 +8,7 @@
 #include "frontends/frontend.h"
 #include "frontends/locked_slab.h"
 #include "frontends/percpu/area.h"
+#include "frontends/percpu/direct.h"
 #include "frontends/percpu/rseq.h"
 #include "frontends/slab.h"
 #include "middle/middle.h"
@@ -44,6 +45,13 @@ struct attachment {
     struct td_slab *slab;
 };
 
+// Lets sequences find the slab, or none if it is NULL. Pairs with the load in `attach_rseq`, and with the sequences'
+// dependent loads.
+static void publish_slab(uint32_t index, struct td_slab *slab) {
+    td_store_release(&td_percpu.slabs[index], slab);
+    td_direct_publish(index, slab);
+}
+
 // Makes and publishes a slab for the index unless it has one. Returns the one that it has: NULL if that is being
 // emptied, or there is no memory.
 static struct td_slab *install_slab(uint32_t index) {
@@ -53,8 +61,7 @@ static struct td_slab *install_slab(uint32_t index) {
     td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
     if (all_slabs[index] == NULL) {
         all_slabs[index] = slab;
-        // Pairs with the load in `attach_rseq`, and with the sequences' dependent loads.
-        td_store_release(&td_percpu.slabs[index], slab);
+        publish_slab(index, slab);
         if (index >= slab_end)
             td_store_release(&slab_end, index + 1);
     } else {
@@ -231,14 +238,13 @@ static void drain_slab(uint32_t index) {
     struct td_slab *slab = td_load_relaxed(&td_percpu.slabs[index]);
     if (slab == NULL || td_slab_cached_bytes(slab) == 0)
         return;
-    td_store_relaxed(&td_percpu.slabs[index], NULL);
+    publish_slab(index, NULL);
     // The barrier that the fence is orders the store before it and the reads behind it on every CPU.
     if (td_area_fence()) {
         td_add_relaxed(&fence_count, 1);
         td_slab_flush(&td_slab_plain_ops, slab);
     }
-    // Pairs with `attach_rseq`, and with the sequences' dependent loads.
-    td_store_release(&td_percpu.slabs[index], slab);
+    publish_slab(index, slab);
 }
 
 void td_frontend_drain(void) {
@@ -293,7 +299,7 @@ void td_frontend_set_checked(bool is_on) {
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
     for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++) {
         drain_slab(i);
-        td_store_relaxed(&td_percpu.slabs[i], NULL);
+        publish_slab(i, NULL);
     }
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
     exit_slow_path(was_in);

@@ -58,7 +58,7 @@ static inline TD_ALWAYS_INLINE const intptr_t *td_rseq_table(void) {
                      "shrq $16, %[object]\n\t"                                                                         \
                      "jz 2f\n\t" step "2:\n"                                                                           \
                      : [object] "=&a"(object), [slab] "=&r"(slab), [next] "=&r"(next), "=@ccz"(is_missed)              \
-                     : [table] "r"(td_rseq_table()), [code] "r"(class_code)                                            \
+                     : [table] "r"(td_rseq_table()), [code] "r"(class_code), [origin] "i"(TD_LINK_ORIGIN)              \
                      : "memory")
 
 static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two_stacks) {
@@ -68,7 +68,7 @@ static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two
     if (has_two_stacks)
         TD_RSEQ_POP("movq (%[slab],%[code],8), %[object]\n\t"
                     "movzwl %w[object], %k[next]\n\t",
-                    "movq -8(%[slab],%[next],8), %[next]\n\t"
+                    "movq -8*%c[origin](%[slab],%[next],8), %[next]\n\t"
                     "movq %[next], (%[slab],%[code],8)\n");
     else
         TD_RSEQ_POP("movl 8(%[slab],%[code],8), %k[next]\n\t"
@@ -86,22 +86,22 @@ static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two
 }
 
 static inline bool td_rseq_push(size_t class_code, void *object) {
-    __asm__ goto(
-        TD_RSEQ_TABLES("%l[miss]")
-            TD_RSEQ_BEGIN("", "%%rcx", "%%r11", "%%rdx", "%%edx", "%l[miss]") "movl 8(%%rdx,%[code],8), %%eax\n\t"
-                                                                              "movzwl %%ax, %%ecx\n\t"
-                                                                              "subl $0xffff, %%eax\n\t"
-                                                                              "jb %l[miss]\n\t"
-                                                                              "cmpl %k[object], 2(%%rdx,%%rcx,8)\n\t"
-                                                                              "je %l[miss]\n\t"
-                                                                              "leaq 1(%[link],%%rcx), %%r11\n\t"
-                                                                              "movq %%r11, 8(%%rdx,%%rcx,8)\n\t"
-                                                                              "movl %%eax, 8(%%rdx,%[code],8)\n"
-                                                                              "2:\n"
-        :
-        : [table] "r"(td_rseq_table()), [code] "S"(class_code), [link] "r"(td_link_to(object)), [object] "r"(object)
-        : "memory", "cc", "rax", "rcx", "rdx", "r11"
-        : miss);
+    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "%%rcx", "%%r11", "%%rdx", "%%edx",
+                                                          "%l[miss]") "movl 8(%%rdx,%[code],8), %%eax\n\t"
+                                                                      "movzwl %%ax, %%ecx\n\t"
+                                                                      "subl $0xffff, %%eax\n\t"
+                                                                      "jb %l[miss]\n\t"
+                                                                      "cmpl %k[object], 2(%%rdx,%%rcx,8)\n\t"
+                                                                      "je %l[miss]\n\t"
+                                                                      "leaq %c[origin](%[link],%%rcx), %%r11\n\t"
+                                                                      "movq %%r11, 8(%%rdx,%%rcx,8)\n\t"
+                                                                      "movl %%eax, 8(%%rdx,%[code],8)\n"
+                                                                      "2:\n"
+                 :
+                 : [table] "r"(td_rseq_table()), [code] "S"(class_code), [link] "r"(td_link_to(object)),
+                   [object] "r"(object), [origin] "i"(TD_LINK_ORIGIN)
+                 : "memory", "cc", "rax", "rcx", "rdx", "r11"
+                 : miss);
     return true;
 miss:
     return false;
@@ -110,19 +110,19 @@ miss:
 // `word` holds what the bin is to have where `load` found it: `link` takes what `object` is made of out of it or by it,
 // `step` makes it the one below, and `commit` stores it.
 #define TD_RSEQ_POP_BATCH(load, link, step, commit)                                                                    \
-    __asm__ volatile(                                                                                                  \
-        TD_RSEQ_TABLES("2f")                                                                                           \
-            TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%[word]", "%[object]", "%q[slab]", "%k[slab]", "2f") load  \
-        "5:\n\t"                                                                                                       \
-        "cmpq %[count], %[moved]\n\t"                                                                                  \
-        "jae 6f\n\t" link "shrq $16, %[object]\n\t"                                                                    \
-        "jz 6f\n\t"                                                                                                    \
-        "movq %[object], (%[objects],%[moved],8)\n\t" step "incq %[moved]\n\t"                                         \
-        "jmp 5b\n"                                                                                                     \
-        "6:\n\t" commit "2:\n"                                                                                         \
-        : [slab] "=&r"(slab), [word] "=&r"(word), [moved] "=&r"(moved), [object] "=&r"(object)                         \
-        : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count)             \
-        : "memory", "cc")
+    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%[word]", "%[object]",       \
+                                                        "%q[slab]", "%k[slab]", "2f") load                             \
+                     "5:\n\t"                                                                                          \
+                     "cmpq %[count], %[moved]\n\t"                                                                     \
+                     "jae 6f\n\t" link "shrq $16, %[object]\n\t"                                                       \
+                     "jz 6f\n\t"                                                                                       \
+                     "movq %[object], (%[objects],%[moved],8)\n\t" step "incq %[moved]\n\t"                            \
+                     "jmp 5b\n"                                                                                        \
+                     "6:\n\t" commit "2:\n"                                                                            \
+                     : [slab] "=&r"(slab), [word] "=&r"(word), [moved] "=&r"(moved), [object] "=&r"(object)            \
+                     : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects),                   \
+                       [count] "r"(count), [origin] "i"(TD_LINK_ORIGIN)                                                \
+                     : "memory", "cc")
 
 static inline size_t td_rseq_pop_batch(size_t class_index, void **objects, size_t count) {
     size_t class_code = td_class_code(class_index);
@@ -130,7 +130,7 @@ static inline size_t td_rseq_pop_batch(size_t class_index, void **objects, size_
     if (td_class_has_two_stacks(class_index))
         TD_RSEQ_POP_BATCH("movq (%[slab],%[code],8), %[word]\n", "movq %[word], %[object]\n\t",
                           "movzwl %w[word], %k[word]\n\t"
-                          "movq -8(%[slab],%[word],8), %[word]\n\t",
+                          "movq -8*%c[origin](%[slab],%[word],8), %[word]\n\t",
                           "movq %[word], (%[slab],%[code],8)\n");
     else
         TD_RSEQ_POP_BATCH("movl 8(%[slab],%[code],8), %k[word]\n",
@@ -158,7 +158,7 @@ static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects
                                              "movzwl %w[half], %k[top]\n\t"
                                              "movq (%[objects],%[from],8), %[link]\n\t"
                                              "shlq $16, %[link]\n\t"
-                                             "leaq 1(%[link],%[top]), %[link]\n\t"
+                                             "leaq %c[origin](%[link],%[top]), %[link]\n\t"
                                              "movq %[link], 8(%[slab],%[top],8)\n\t"
                                              "subl $0xffff, %k[half]\n\t"
                                              "incq %[from]\n\t"
@@ -168,7 +168,8 @@ static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects
                                              "2:\n"
                      : [slab] "=&r"(slab), [half] "=&r"(half), [top] "=&r"(top), [moved] "=&r"(moved),
                        [from] "=&r"(from), [link] "=&r"(link)
-                     : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count)
+                     : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count),
+                       [origin] "i"(TD_LINK_ORIGIN)
                      : "memory", "cc");
     return moved;
 }
@@ -189,14 +190,14 @@ static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size
                                                                       "movl 12(%[expected]), %%edx\n\t"
                                                                       "cmpl %%edx, 12(%%rcx)\n\t"
                                                                       "jne %l[miss]\n\t"
-                                                                      "movzwl (%[desired]), %%edx\n\t"
-                                                                      "movq (%%rax,%%rdx,8), %%xmm0\n\t"
+
+                                                                      "movq (%%rax,%[slot],8), %%xmm0\n\t"
                                                                       "movhps 8(%[desired]), %%xmm0\n\t"
                                                                       "movaps %%xmm0, (%%rcx)\n"
                                                                       "2:\n"
                  :
                  : [table] "r"(td_rseq_table()), [code] "r"(class_code), [expected_slab] "r"(expected_slab),
-                   [expected] "r"(&expected), [desired] "r"(&desired)
+                   [expected] "r"(&expected), [desired] "r"(&desired), [slot] "r"(td_link_slot(desired.alloc))
                  : "memory", "cc", "rax", "rcx", "rdx", "xmm0"
                  : miss);
     return true;
@@ -206,7 +207,6 @@ miss:
 
 #undef TD_RSEQ_POP
 #undef TD_RSEQ_POP_BATCH
-#undef TD_RSEQ_TABLES
 #undef TD_RSEQ_BEGIN
 
 #endif  // FRONTENDS_PERCPU_RSEQ_X86_64_H_

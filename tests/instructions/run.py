@@ -51,6 +51,14 @@ def compiler_of(library):
     return "gcc " + re.search(r"GCC: \(.*\) (\d+)", text).group(1)
 
 
+def address_and_size(library, symbol):
+    for line in output("nm", "-D", "-S", library).splitlines():
+        address, size, *_, name = line.split() if len(line.split()) == 4 else (None, None, None)
+        if name == symbol:
+            return int(address, 16), int(size, 16)
+    raise KeyError(symbol)
+
+
 def is_branch(mnemonic):
     return mnemonic.startswith(("j", "b.", "cb", "tb")) or mnemonic == "b"
 
@@ -59,7 +67,10 @@ class Code:
     """A function's instructions, by address."""
 
     def __init__(self, library, symbol, machine):
-        text = output("objdump", "-d", "--no-show-raw-insn", "--disassemble=" + symbol, library)
+        # By its address: another name may be there as well.
+        start, size = address_and_size(library, symbol)
+        text = output("objdump", "-d", "--no-show-raw-insn", "--start-address=%d" % start,
+                      "--stop-address=%d" % (start + size), library)
         lines = [match.groups() for match in map(INSTRUCTION.match, text.splitlines()) if match]
         self._addresses = [int(address, 16) for address, _, _ in lines]
         self._lines = {int(address, 16): (mnemonic, operands or "") for address, mnemonic, operands in lines}

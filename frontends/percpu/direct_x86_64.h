@@ -1,0 +1,138 @@
+// malloc and operator new as the direct way: each is one line of code, 64 bytes, since what a pair of malloc and free
+// waits for is that its lines are fetched (docs/performance.md). All else is left to td_alloc_any: larger sizes,
+// empty stacks, CPUs without a slab, and every call until td_direct_open finds that the process has what it takes.
+//
+// The code is so short because all it needs lies at short distances from one address, its descriptor's:
+//
+//        0             32            64         72               80            96            1121
+//       +-------------+-------------+----------+----------------+-------------+-------------+-------
+//       | malloc's    | new's       | size_end | rseq_cs_offset | distance[2] | codes[1025] | zeros     the first block
+//       | descriptor  | descriptor  |          |                |             |             |
+//       +-------------+-------------+----------+----------------+-------------+-------------+-------
+//       |                                                       | distance[2] |                         one for each
+//       index
+//       +-------------------------------------------------------+-------------+---------------------
+//
+// A distance leads from the descriptor to TD_LINK_ORIGIN words before the CPU's slab, where codes and links count from.
+// If it is 0, bins and what they hold are the first block's zeros. From block to block it is 2 KiB, 8 times 256: the
+// index is loaded a byte early, with the last byte of `node_id`, which is always 0, as its lowest.
+#ifndef FRONTENDS_PERCPU_DIRECT_X86_64_H_
+#define FRONTENDS_PERCPU_DIRECT_X86_64_H_
+
+#include "frontends/percpu/rseq.h"
+
+#pragma GCC visibility push(hidden)
+
+// Indexes that have a block.
+#define TD_DIRECT_CPUS 512
+
+// Numbers for the assembler, in bytes: where a block's parts lie, the first block within its page, where it is kept
+// apart as TD_TABLE_PLACE is, and how far malloc's and new's descriptors are from each other.
+#define TD_DIRECT_SIZE_END 64
+#define TD_DIRECT_RSEQ_CS_OFFSET 72
+#define TD_DIRECT_DISTANCE 80
+#define TD_DIRECT_CODES 96
+#define TD_DIRECT_PLACE 2432
+#define TD_DIRECT_WAY 32
+
+// The kernel's `struct rseq_cs`, as <linux/rseq.h> has it.
+struct td_rseq_cs {
+    uint32_t version;
+    uint32_t flags;
+    uint64_t start_ip;
+    uint64_t post_commit_offset;
+    uint64_t abort_ip;
+} TD_ALIGNED(32);
+
+// Of two of a kind, one is malloc's and one new's: they are indexed by enum td_on_failure.
+struct td_direct_block {
+    struct td_rseq_cs descriptor[2];    // immutable once the way is open
+    size_t size_end;                    // atomic, any thread; sizes below go the direct way: none while it is closed
+    ptrdiff_t rseq_cs_offset;           // atomic, any thread; of the areas' field, from the thread pointer on
+    ptrdiff_t distance[2];              // atomic, any thread
+    uint8_t codes[TD_TABLE_BYTES + 1];  // td_class_code_table, counted from the origin; immutable once the way is open
+    char zeros[927];
+};
+
+struct td_direct {
+    char padding[TD_DIRECT_PLACE];
+    struct td_direct_block blocks[TD_DIRECT_CPUS];
+} TD_ALIGNED(TD_SMALLEST_PAGE_BYTES);
+
+extern struct td_direct td_direct;
+
+_Static_assert(offsetof(struct td_direct_block, size_end) == TD_DIRECT_SIZE_END, "a number above");
+_Static_assert(offsetof(struct td_direct_block, rseq_cs_offset) == TD_DIRECT_RSEQ_CS_OFFSET, "a number above");
+_Static_assert(offsetof(struct td_direct_block, distance) == TD_DIRECT_DISTANCE, "a number above");
+_Static_assert(offsetof(struct td_direct_block, codes) == TD_DIRECT_CODES, "a number above");
+_Static_assert(sizeof(struct td_rseq_cs) == TD_DIRECT_WAY, "a number above");
+_Static_assert(sizeof(struct td_direct_block) == 8 << 8, "an index is loaded 8 bits up and scaled by 8");
+_Static_assert(offsetof(struct td_direct_block, zeros) <= TD_LINK_ORIGIN * sizeof(td_link) &&
+                   TD_DIRECT_WAY + (TD_LINK_ORIGIN + 2 * TD_TABLE_CLASSES + 1) * sizeof(td_link) <=
+                       sizeof(struct td_direct_block),
+               "without a slab, bins are zeros");
+_Static_assert(TD_LINK_ORIGIN + 2 * TD_TABLE_CLASSES <= UINT8_MAX, "codes are bytes");
+_Static_assert(offsetof(struct td_rseq_area, mm_cid) - offsetof(struct td_rseq_area, rseq_cs) == 16 &&
+                   offsetof(struct td_rseq_area, node_id) + sizeof(uint32_t) == offsetof(struct td_rseq_area, mm_cid),
+               "the index is loaded from 15 bytes behind rseq_cs");
+_Static_assert(TD_RETURN_NULL == 0 && TD_THROW == 1, "names below end so");
+
+#define TD_DIRECT_TEXT(number) TD_DIRECT_TEXT_OF(number)
+#define TD_DIRECT_TEXT_OF(number) #number
+
+// `part` of a block, from the descriptor on.
+#define TD_DIRECT_PART(part, way) TD_DIRECT_TEXT(part) " - " TD_DIRECT_TEXT(TD_DIRECT_WAY) " * " #way
+
+// Defines malloc or operator new; `way` is 0 or 1. Labels are those of rseq_x86_64.h, and 5 the other way.
+#define TD_DIRECT_ALLOC(name, way)                                                                                                                   \
+    TD_EXPORT __attribute__((naked, aligned(64))) void *name(size_t size __attribute__((unused))) {                                                  \
+        __asm__(                                                                                                                                     \
+            TD_RSEQ_TABLES("2f") ".globl td_direct_descriptor_" #way "\n\t"                                                                          \
+                                 ".hidden td_direct_descriptor_" #way "\n\t"                                                                         \
+                                 ".set td_direct_descriptor_" #way ", 4b\n"                                                                          \
+                                 "0:\n\t"                                                                                                            \
+                                 "leaq td_direct + " TD_DIRECT_TEXT(TD_DIRECT_PLACE) " + " TD_DIRECT_TEXT(                                           \
+                                     TD_DIRECT_WAY) " * " #way "(%rip), %rdx\n\t"                                                                    \
+                                                    "cmpq " TD_DIRECT_PART(                                                                          \
+                                                        TD_DIRECT_SIZE_END,                                                                          \
+                                                        way) "(%rdx), %rdi\n\t"                                                                      \
+                                                             "jae 5f\n\t"                                                                            \
+                                                             "movzbl " TD_DIRECT_PART(                                                               \
+                                                                 TD_DIRECT_CODES,                                                                    \
+                                                                 way) "(%rdx,%rdi), %esi\n\t"                                                        \
+                                                                      "movq " TD_DIRECT_PART(                                                        \
+                                                                          TD_DIRECT_RSEQ_CS_OFFSET,                                                  \
+                                                                          way) "(%rdx), %rcx\n\t"                                                    \
+                                                                               "movq %rdx, %fs:(%rcx)\n"                                             \
+                                                                               "1:\n\t"                                                              \
+                                                                               "movl %fs:15(%rcx), %eax\n\t"                                         \
+                                                                               "addq " TD_DIRECT_TEXT(TD_DIRECT_DISTANCE) " + (8 - " TD_DIRECT_TEXT( \
+                                                                                   TD_DIRECT_WAY) ") * " #way                                        \
+                                                                                                  "(%rdx,%rax,8), "                                  \
+                                                                                                  "%rdx\n\t"                                         \
+                                                                                                  "movq "                                            \
+                                                                                                  "(%rdx,%rsi,8), "                                  \
+                                                                                                  "%rax\n\t"                                         \
+                                                                                                  "movzwl %ax, "                                     \
+                                                                                                  "%ecx\n\t"                                         \
+                                                                                                  "shrq $16, %rax\n\t"                               \
+                                                                                                  "jz 5f\n\t"                                        \
+                                                                                                  "movq "                                            \
+                                                                                                  "(%rdx,%rcx,8), "                                  \
+                                                                                                  "%rcx\n\t"                                         \
+                                                                                                  "movq %rcx, "                                      \
+                                                                                                  "(%rdx,%rsi,8)\n"                                  \
+                                                                                                  "2:\n\t"                                           \
+                                                                                                  "shrq $16, %rcx\n\t"                               \
+                                                                                                  "prefetcht0 "                                      \
+                                                                                                  "(%rcx)\n\t"                                       \
+                                                                                                  "ret\n"                                            \
+                                                                                                  "5:\n\t"                                           \
+                                                                                                  "movl $" #way                                      \
+                                                                                                  ", %esi\n\t"                                       \
+                                                                                                  "jmp td_alloc_any");                               \
+    }
+
+#pragma GCC visibility pop
+
+#endif  // FRONTENDS_PERCPU_DIRECT_X86_64_H_

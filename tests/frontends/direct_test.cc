@@ -1,0 +1,109 @@
+// malloc's and operator new's direct way, in a program that has it: open where the mode allows it, and taken.
+// That what comes from it is whole, under threads, signals and forks, is what all other tests show.
+#include <malloc.h>
+
+#include <cstdlib>
+#include <new>
+#include <string>
+
+#include "allocator/tandem.h"
+#include "tests/api/opaque.h"
+#include "gtest/gtest.h"
+
+extern "C" {
+#include "frontends/percpu/fast_path.h"
+}
+
+namespace {
+
+#if defined(__x86_64__)
+
+td_direct_block &first() {
+    return td_direct.blocks[0];
+}
+
+bool is_to_be_open() {
+    return std::string(tandem_mode()) == "rseq (glibc)" && std::string(tandem_index()) == "mm_cid";
+}
+
+#define SKIP_UNLESS_OPEN()                                                                                             \
+    free(opaque(malloc(1)));                                                                                           \
+    if (!is_to_be_open())                                                                                              \
+    GTEST_SKIP() << tandem_mode() << ", " << tandem_index()
+
+TEST(direct, is_open_where_glibcs_areas_have_mm_cid) {
+    free(opaque(malloc(1)));
+    EXPECT_EQ(first().size_end, is_to_be_open() ? TD_TABLE_BYTES + 1 : 0);
+}
+
+TEST(direct, knows_the_classes_of_all_sizes_in_the_table) {
+    SKIP_UNLESS_OPEN();
+    for (size_t size = 0; size <= TD_TABLE_BYTES; size++)
+        EXPECT_EQ(first().codes[size], td_class_code_table[size] + TD_LINK_ORIGIN) << size;
+}
+
+// Makes the way's table lead elsewhere for a moment, and says whether `allocate` followed it. Now and then the bin
+// there is empty, and the other way is taken, which has a table of its own.
+template <typename F> bool goes_there(F allocate) {
+    bool is_seen = false;
+    for (int i = 0; i < 16; i++) {
+        free(opaque(malloc(512)));
+        uint8_t code = first().codes[48];
+        first().codes[48] = first().codes[512];
+        void *object = opaque(allocate(size_t{48}));
+        first().codes[48] = code;
+        is_seen |= malloc_usable_size(object) == 512;
+        free(object);
+    }
+    return is_seen;
+}
+
+TEST(direct, is_where_malloc_and_new_go) {
+    SKIP_UNLESS_OPEN();
+    EXPECT_TRUE(goes_there([](size_t size) { return malloc(size); }));
+    EXPECT_TRUE(goes_there([](size_t size) { return operator new(size); }));
+    EXPECT_TRUE(goes_there([](size_t size) { return operator new[](size); }));
+    EXPECT_FALSE(goes_there([](size_t size) { return calloc(1, size); }));
+}
+
+TEST(direct, leads_to_the_slab_that_other_sequences_find) {
+    SKIP_UNLESS_OPEN();
+    for (size_t i = 0; i < TD_DIRECT_CPUS; i++)
+        for (int way = 0; way < 2; way++) {
+            const char *descriptor = reinterpret_cast<char *>(&first().descriptor[way]);
+            ptrdiff_t distance = td_direct.blocks[i].distance[way];
+            const void *slab = distance == 0 ? nullptr : descriptor + distance + TD_LINK_ORIGIN * sizeof(td_link);
+            EXPECT_EQ(slab, td_percpu.slabs[i]) << i;
+        }
+}
+
+TEST(direct, has_zeros_where_bins_would_be) {
+    SKIP_UNLESS_OPEN();
+    for (char byte : first().zeros)
+        EXPECT_EQ(byte, 0);
+}
+
+TEST(direct, leaves_to_the_other_way_what_it_does_not_do) {
+    for (size_t size :
+         {size_t{0}, TD_TABLE_BYTES, TD_TABLE_BYTES + 1, size_t{5000}, size_t{1} << 20, size_t{1} << 33}) {
+        void *object = malloc(size);
+        ASSERT_NE(object, nullptr) << size;
+        EXPECT_GE(malloc_usable_size(object), size);
+        free(object);
+    }
+    for (size_t size : {SIZE_MAX, SIZE_MAX - 1000, (size_t)PTRDIFF_MAX + 1}) {
+        EXPECT_EQ(malloc(opaque(size)), nullptr);
+        EXPECT_THROW((void)operator new(opaque(size)), std::bad_alloc);
+        EXPECT_THROW((void)operator new[](opaque(size)), std::bad_alloc);
+    }
+}
+
+#else
+
+TEST(direct, is_for_x86_64_alone) {
+    GTEST_SKIP();
+}
+
+#endif
+
+}  // namespace

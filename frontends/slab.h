@@ -13,10 +13,9 @@
 //
 // (NULL: a link with a number and no object.)
 //
-// A bin keeps a copy of the link on top of the stack of allocations. Pop takes its object and copies the link below, in
-// whose slot's number the one after is found. Push stores to
-// slot[free_top + 1] unless free_room is 0. Either is committed by one store, so a slab of zeros is valid: slot 0 is
-// bin 0, always zero, and no room keeps everything out. A bin's first slots are few; one that grows gets more of them
+// A bin keeps a copy of the link on top of the stack of allocations. Pop takes its object and copies the link in the
+// slot below, whose number the link has. Push stores to slot[free_top + 1] unless free_room is 0. Either is committed
+// by one store, so a slab of zeros is valid: slot 0 is bin 0, always zero, and no room keeps everything out. A bin's first slots are few; one that grows gets more of them
 // elsewhere in the slab, so a slab touches no more memory than its bins need. Slots given up stay unused.
 //
 // Classes above TD_TABLE_BYTES have one stack, that of frees, and pop from it as well: see below.
@@ -44,7 +43,7 @@
 
 //        0            15 16                                           63
 //       +---------------+-----------------------------------------------+
-//       |     slot      |             the object popped next            |     alloc
+//       |    number     |             the object popped next            |     alloc
 //       +---------------+---------------+---------------+---------------+
 //       |   free_top    |   free_room   |  free_bottom  |    region     |
 //       +---------------+---------------+---------------+---------------+
@@ -54,7 +53,7 @@
 // of the second word would have to wait until a store of its half is in the cache. And stores of 16 bits take Zen 4
 // into a state, in some runs of a program and not in others, in which a pair takes twice as long.
 struct td_slab_bin {
-    td_link alloc;  // what is in the slot that it names; no object if the stack is empty
+    td_link alloc;  // what is in the stack's top slot; no object if the stack is empty
     union {
         struct {
             uint16_t free_top;   // the slot that was pushed last; the one below the stack if it is empty
@@ -73,7 +72,7 @@ struct td_slab_bin {
 
 _Static_assert(sizeof(struct td_slab_bin) == 16, "the policy replaces a bin by one store of as much");
 _Static_assert(sizeof(struct td_slab_bin) == 2 * sizeof(td_link), "the class code is the bin's first word");
-_Static_assert(TD_SLAB_BYTES / sizeof(td_link) <= 1 << 16, "a slot's number has 16 bits");
+_Static_assert(TD_SLAB_BYTES / sizeof(td_link) + TD_LINK_ORIGIN <= 1 << 16, "a slot's number has 16 bits");
 
 // What a push adds to `free_half`: one to `free_top`, and minus one to `free_room`.
 #define TD_SLAB_PUSH 0xffff0001u

@@ -4,14 +4,13 @@
 //
 // The code is so short because all it needs lies at short distances from one address, its descriptor's:
 //
-//        0             32            64         72               80            96            1121
-//       +-------------+-------------+----------+----------------+-------------+-------------+-------
-//       | malloc's    | new's       | size_end | rseq_cs_offset | distance[2] | codes[1025] | zeros     the first block
-//       | descriptor  | descriptor  |          |                |             |             |
-//       +-------------+-------------+----------+----------------+-------------+-------------+-------
-//       |                                                       | distance[2] |                         one for each
-//       index
-//       +-------------------------------------------------------+-------------+---------------------
+//        0            32         64         72               80            96            1121
+//       +------------+----------+----------+----------------+-------------+-------------+-------+
+//       | descriptor | of new   | size_end | rseq_cs_offset | distance[2] | codes[1025] | zeros |  the first block
+//       | of malloc  |          |          |                |             |             |       |
+//       +------------+----------+----------+----------------+-------------+-------------+-------+
+//       |                                                   | distance[2] |                     |  one for each index
+//       +---------------------------------------------------+-------------+---------------------+
 //
 // A distance leads from the descriptor to TD_LINK_ORIGIN words before the CPU's slab, where codes and links count from.
 // If it is 0, bins and what they hold are the first block's zeros. From block to block it is 2 KiB, 8 times 256: the
@@ -26,13 +25,13 @@
 // Indexes that have a block.
 #define TD_DIRECT_CPUS 512
 
-// Numbers for the assembler, in bytes: where a block's parts lie, the first block within its page, where it is kept
-// apart as TD_TABLE_PLACE is, and how far malloc's and new's descriptors are from each other.
+// Numbers for the assembler, in bytes: where the first block lies in its page, kept apart as TD_TABLE_PLACE is; where
+// the parts of a block lie; and how far malloc's and new's descriptors are from each other.
+#define TD_DIRECT_PLACE 2432
 #define TD_DIRECT_SIZE_END 64
 #define TD_DIRECT_RSEQ_CS_OFFSET 72
 #define TD_DIRECT_DISTANCE 80
 #define TD_DIRECT_CODES 96
-#define TD_DIRECT_PLACE 2432
 #define TD_DIRECT_WAY 32
 
 // The kernel's `struct rseq_cs`, as <linux/rseq.h> has it.
@@ -77,60 +76,52 @@ _Static_assert(offsetof(struct td_rseq_area, mm_cid) - offsetof(struct td_rseq_a
                "the index is loaded from 15 bytes behind rseq_cs");
 _Static_assert(TD_RETURN_NULL == 0 && TD_THROW == 1, "names below end so");
 
-#define TD_DIRECT_TEXT(number) TD_DIRECT_TEXT_OF(number)
-#define TD_DIRECT_TEXT_OF(number) #number
+// A symbol for the assembler; `number` may be a sum.
+#define TD_DIRECT_SET(name, number) ".set .L" #name ", " TD_DIRECT_TEXT(number) "\n\t"
+#define TD_DIRECT_TEXT(number) #number
 
-// `part` of a block, from the descriptor on.
-#define TD_DIRECT_PART(part, way) TD_DIRECT_TEXT(part) " - " TD_DIRECT_TEXT(TD_DIRECT_WAY) " * " #way
+// Where things are from the descriptor on, and the descriptor's own name.
+#define TD_DIRECT_NUMBERS(which)                                                                                       \
+    TD_DIRECT_SET(way, which)                                                                                          \
+    TD_DIRECT_SET(descriptor, TD_DIRECT_PLACE + TD_DIRECT_WAY * which)                                                 \
+    TD_DIRECT_SET(size_end, TD_DIRECT_SIZE_END - TD_DIRECT_WAY * which)                                                \
+    TD_DIRECT_SET(rseq_cs_offset, TD_DIRECT_RSEQ_CS_OFFSET - TD_DIRECT_WAY * which)                                    \
+    TD_DIRECT_SET(distance, TD_DIRECT_DISTANCE - (TD_DIRECT_WAY - 8) * which)                                          \
+    TD_DIRECT_SET(codes, TD_DIRECT_CODES - TD_DIRECT_WAY * which)                                                      \
+    ".globl td_direct_descriptor_" #which "\n\t"                                                                       \
+    ".hidden td_direct_descriptor_" #which "\n\t"                                                                      \
+    ".set td_direct_descriptor_" #which ", 4b\n"
 
-// Defines malloc or operator new; `way` is 0 or 1. Labels are those of rseq_x86_64.h, and 5 the other way.
-#define TD_DIRECT_ALLOC(name, way)                                                                                                                   \
-    TD_EXPORT __attribute__((naked, aligned(64))) void *name(size_t size __attribute__((unused))) {                                                  \
-        __asm__(                                                                                                                                     \
-            TD_RSEQ_TABLES("2f") ".globl td_direct_descriptor_" #way "\n\t"                                                                          \
-                                 ".hidden td_direct_descriptor_" #way "\n\t"                                                                         \
-                                 ".set td_direct_descriptor_" #way ", 4b\n"                                                                          \
-                                 "0:\n\t"                                                                                                            \
-                                 "leaq td_direct + " TD_DIRECT_TEXT(TD_DIRECT_PLACE) " + " TD_DIRECT_TEXT(                                           \
-                                     TD_DIRECT_WAY) " * " #way "(%rip), %rdx\n\t"                                                                    \
-                                                    "cmpq " TD_DIRECT_PART(                                                                          \
-                                                        TD_DIRECT_SIZE_END,                                                                          \
-                                                        way) "(%rdx), %rdi\n\t"                                                                      \
-                                                             "jae 5f\n\t"                                                                            \
-                                                             "movzbl " TD_DIRECT_PART(                                                               \
-                                                                 TD_DIRECT_CODES,                                                                    \
-                                                                 way) "(%rdx,%rdi), %esi\n\t"                                                        \
-                                                                      "movq " TD_DIRECT_PART(                                                        \
-                                                                          TD_DIRECT_RSEQ_CS_OFFSET,                                                  \
-                                                                          way) "(%rdx), %rcx\n\t"                                                    \
-                                                                               "movq %rdx, %fs:(%rcx)\n"                                             \
-                                                                               "1:\n\t"                                                              \
-                                                                               "movl %fs:15(%rcx), %eax\n\t"                                         \
-                                                                               "addq " TD_DIRECT_TEXT(TD_DIRECT_DISTANCE) " + (8 - " TD_DIRECT_TEXT( \
-                                                                                   TD_DIRECT_WAY) ") * " #way                                        \
-                                                                                                  "(%rdx,%rax,8), "                                  \
-                                                                                                  "%rdx\n\t"                                         \
-                                                                                                  "movq "                                            \
-                                                                                                  "(%rdx,%rsi,8), "                                  \
-                                                                                                  "%rax\n\t"                                         \
-                                                                                                  "movzwl %ax, "                                     \
-                                                                                                  "%ecx\n\t"                                         \
-                                                                                                  "shrq $16, %rax\n\t"                               \
-                                                                                                  "jz 5f\n\t"                                        \
-                                                                                                  "movq "                                            \
-                                                                                                  "(%rdx,%rcx,8), "                                  \
-                                                                                                  "%rcx\n\t"                                         \
-                                                                                                  "movq %rcx, "                                      \
-                                                                                                  "(%rdx,%rsi,8)\n"                                  \
-                                                                                                  "2:\n\t"                                           \
-                                                                                                  "shrq $16, %rcx\n\t"                               \
-                                                                                                  "prefetcht0 "                                      \
-                                                                                                  "(%rcx)\n\t"                                       \
-                                                                                                  "ret\n"                                            \
-                                                                                                  "5:\n\t"                                           \
-                                                                                                  "movl $" #way                                      \
-                                                                                                  ", %esi\n\t"                                       \
-                                                                                                  "jmp td_alloc_any");                               \
+// Labels are those of rseq_x86_64.h, and 5 the other way. Up to there it is 64 bytes.
+#define TD_DIRECT_CODE                                                                                                 \
+    "0:\n\t"                                                                                                           \
+    "leaq td_direct + .Ldescriptor(%rip), %rdx\n\t"                                                                    \
+    "cmpq .Lsize_end(%rdx), %rdi\n\t"                                                                                  \
+    "jae 5f\n\t"                                                                                                       \
+    "movzbl .Lcodes(%rdx,%rdi), %esi\n\t"                                                                              \
+    "movq .Lrseq_cs_offset(%rdx), %rcx\n\t"                                                                            \
+    "movq %rdx, %fs:(%rcx)\n"                                                                                          \
+    "1:\n\t"                                                                                                           \
+    "movl %fs:15(%rcx), %eax\n\t"                                                                                      \
+    "addq .Ldistance(%rdx,%rax,8), %rdx\n\t"                                                                           \
+    "movq (%rdx,%rsi,8), %rax\n\t"                                                                                     \
+    "movzwl %ax, %ecx\n\t"                                                                                             \
+    "shrq $16, %rax\n\t"                                                                                               \
+    "jz 5f\n\t"                                                                                                        \
+    "movq (%rdx,%rcx,8), %rcx\n\t"                                                                                     \
+    "movq %rcx, (%rdx,%rsi,8)\n"                                                                                       \
+    "2:\n\t"                                                                                                           \
+    "shrq $16, %rcx\n\t"                                                                                               \
+    "prefetcht0 (%rcx)\n\t"                                                                                            \
+    "ret\n"                                                                                                            \
+    "5:\n\t"                                                                                                           \
+    "movl $.Lway, %esi\n\t"                                                                                            \
+    "jmp td_alloc_any"
+
+// Defines malloc or operator new; `way` is 0 or 1.
+#define TD_DIRECT_ALLOC(name, way)                                                                                     \
+    TD_EXPORT __attribute__((naked, aligned(64))) void *name(size_t size __attribute__((unused))) {                    \
+        __asm__(TD_RSEQ_TABLES("2f") TD_DIRECT_NUMBERS(way) TD_DIRECT_CODE);                                           \
     }
 
 #pragma GCC visibility pop

@@ -7,6 +7,7 @@
 #include "allocator/extension.h"
 #include "allocator/malloc.h"
 #include "allocator/statistics.h"
+#include "base/minmax.h"
 
 TD_EXPORT struct mallinfo2 mallinfo2(void) {
     struct tandem_stats stats;
@@ -22,7 +23,7 @@ TD_EXPORT struct mallinfo2 mallinfo2(void) {
 }
 
 static int to_int(size_t value) {
-    return value > INT_MAX ? INT_MAX : (int)value;
+    return (int)td_min(value, INT_MAX);
 }
 
 TD_EXPORT struct mallinfo mallinfo(void) {

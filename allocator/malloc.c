@@ -36,6 +36,7 @@
 #include "backend/large.h"
 #include "backend/page_map.h"
 #include "base/fatal.h"
+#include "base/minmax.h"
 #include "base/size_class.h"
 #include "frontends/frontend.h"
 #include "middle/middle.h"
@@ -136,7 +137,7 @@ static void *reallocate_by_copy(void *old, size_t old_bytes, size_t size) {
     void *object = td_alloc(size, TD_RETURN_NULL);
     if (td_unlikely(object == NULL))
         return NULL;
-    memcpy(object, old, old_bytes < size ? old_bytes : size);
+    memcpy(object, old, td_min(old_bytes, size));
     td_free(old);
     return object;
 }
@@ -189,7 +190,7 @@ static inline size_t aligned_bytes(size_t size, size_t alignment) {
         return SIZE_MAX;
     if (td_likely(alignment <= TD_PAGE_BYTES))
         return ((size == 0) + size + alignment - 1) & -alignment;
-    return (size_t)1 << (64 - __builtin_clzll((size > alignment ? size : alignment) - 1));
+    return (size_t)1 << (64 - __builtin_clzll(td_max(size, alignment) - 1));
 }
 
 TD_NOINLINE void *td_alloc_aligned_slow(size_t size, size_t alignment, enum td_on_failure on_failure) {

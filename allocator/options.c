@@ -8,6 +8,7 @@
 #include "backend/backend.h"
 #include "backend/run_store.h"
 #include "base/fatal.h"
+#include "base/minmax.h"
 
 // Longer names and values are not options of ours.
 #define WORD_BYTES 64
@@ -89,7 +90,7 @@ static void apply(const char *name, const char *value) {
 
 // Copies what lies before `end`, cut to the buffer.
 static void copy_word(char word[WORD_BYTES], const char *begin, const char *end) {
-    size_t length = (size_t)(end - begin) < WORD_BYTES ? (size_t)(end - begin) : WORD_BYTES - 1;
+    size_t length = td_min((size_t)(end - begin), WORD_BYTES - 1);
     memcpy(word, begin, length);
     word[length] = '\0';
 }

@@ -4,6 +4,7 @@
 #include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/lock.h"
+#include "base/minmax.h"
 #include "base/size_class.h"
 #include "frontends/frontend.h"
 #include "middle/middle.h"
@@ -141,5 +142,5 @@ void td_statistics_print(void) {
     char buffer[PRINT_BYTES];
     struct td_text text = {buffer, sizeof buffer, 0};
     td_statistics_write_text(&text);
-    td_write_stderr(buffer, text.length < sizeof buffer ? text.length : sizeof buffer);
+    td_write_stderr(buffer, td_min(text.length, sizeof buffer));
 }

@@ -6,6 +6,7 @@
 #include "backend/page_map.h"
 #include "backend/run_store.h"
 #include "base/fatal.h"
+#include "base/minmax.h"
 
 // Segments by the length of their longest free run, 0 to TD_SEGMENT_PAGES.
 static struct td_segment_run *lists[TD_SEGMENT_PAGES + 1];   // guarded by td_backend_lock
@@ -16,8 +17,7 @@ size_t td_backend_used_peak_bytes;
 
 void td_backend_note_used(size_t bytes) {
     td_backend_used_bytes += bytes;
-    if (td_backend_used_bytes > td_backend_used_peak_bytes)
-        td_backend_used_peak_bytes = td_backend_used_bytes;
+    td_backend_used_peak_bytes = td_max(td_backend_used_peak_bytes, td_backend_used_bytes);
 }
 
 void td_backend_note_unused(size_t bytes) {

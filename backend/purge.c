@@ -10,6 +10,7 @@
 #include "backend/page_map.h"
 #include "backend/run_store.h"
 #include "base/atomic.h"
+#include "base/minmax.h"
 #include "base/size_class.h"
 
 // A hugepage with more pages in use than this one stays whole.
@@ -219,14 +220,10 @@ size_t td_backend_purge_pages(uintptr_t address, size_t bytes) {
     return bytes;
 }
 
-static size_t least(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
 // A window ends: finds what stayed free all the time, at the ticks and at the peak between them.
 static void begin_window_locked(uint64_t now_ms, size_t dirty) {
     size_t needed_at_peak = td_backend_used_peak_bytes - td_backend_used_bytes;
-    surplus = least(window_least_dirty, dirty > needed_at_peak ? dirty - needed_at_peak : 0);
+    surplus = td_min(window_least_dirty, dirty > needed_at_peak ? dirty - needed_at_peak : 0);
     // Giving gigabytes back takes as long as thousands of allocations: not all within one of them.
     uint64_t ticks = td_load_relaxed(&decay_ms) / (8 * TD_TICK_MS);
     surplus_step = surplus / (ticks != 0 ? ticks : 1) + 1;
@@ -238,13 +235,13 @@ static void begin_window_locked(uint64_t now_ms, size_t dirty) {
 // What is to go back at this tick.
 static size_t take_step_locked(uint64_t now_ms) {
     size_t dirty = td_purge_dirty_bytes();
-    window_least_dirty = least(window_least_dirty, dirty);
-    surplus = least(surplus, dirty);
+    window_least_dirty = td_min(window_least_dirty, dirty);
+    surplus = td_min(surplus, dirty);
     // Another thread that read the clock later may have been here before.
     uint64_t elapsed_ms = now_ms > window_start_ms ? now_ms - window_start_ms : 0;
     if (elapsed_ms >= td_load_relaxed(&decay_ms))
         begin_window_locked(now_ms, dirty);
-    size_t step = least(surplus, surplus_step);
+    size_t step = td_min(surplus, surplus_step);
     surplus -= step;
     return step;
 }
@@ -258,6 +255,6 @@ void td_backend_maintain(uint64_t now_ms) {
     // Segments of runs go whole.
     size_t done = td_backend_purge(step);
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    surplus -= least(surplus, done > step ? done - step : 0);
+    surplus -= td_min(surplus, done > step ? done - step : 0);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
 }

@@ -5,6 +5,7 @@
 #include "backend/page_map.h"
 #include "base/atomic.h"
 #include "base/fatal.h"
+#include "base/minmax.h"
 
 // Free runs are kept by the number of bits of their length.
 #define BIN_COUNT 32
@@ -175,10 +176,6 @@ static struct td_segment_run *free_neighbour(uintptr_t address, const struct td_
     return can_merge ? run : NULL;
 }
 
-static uint64_t later(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
 void td_run_put(struct td_segment_run *run, enum td_run_state state, uint64_t now_ms) {
     run->state = (uint8_t)state;
     run->freed_ms = now_ms;
@@ -186,14 +183,14 @@ void td_run_put(struct td_segment_run *run, enum td_run_state state, uint64_t no
     if (after != NULL) {
         unlink_free(after);
         run->segments += after->segments;
-        run->failed_purge = later(run->failed_purge, after->failed_purge);
+        run->failed_purge = td_max(run->failed_purge, after->failed_purge);
         spare_run_put(after);
     }
     struct td_segment_run *before = free_neighbour(run->base - 1, run);
     if (before != NULL) {
         unlink_free(before);
         before->segments += run->segments;
-        before->failed_purge = later(before->failed_purge, run->failed_purge);
+        before->failed_purge = td_max(before->failed_purge, run->failed_purge);
         before->freed_ms = now_ms;
         spare_run_put(run);
         run = before;
@@ -353,8 +350,7 @@ void td_run_store_join_clean(void) {
 static size_t growth_for(size_t segments) {
     size_t quarter = td_load_relaxed(&mapped_segments) / 4;
     size_t most = 32;
-    size_t growth = quarter < most ? quarter : most;
-    return segments > growth ? segments : growth;
+    return td_max(segments, td_min(quarter, most));
 }
 
 static bool has_fit(size_t segments) {

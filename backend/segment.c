@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/fatal.h"
+#include "base/minmax.h"
 
 // The first page from `page` on whose bit, after `flip`, is set; TD_SEGMENT_PAGES if none is.
 static size_t next_bit(const uint64_t *words, uint64_t flip, size_t page) {
@@ -52,8 +53,7 @@ static size_t find_longest_free(const struct td_segment *segment) {
     size_t longest = 0;
     for (size_t page = next_clear(segment->used, 0); page < TD_SEGMENT_PAGES;) {
         size_t end = next_set(segment->used, page);
-        if (end - page > longest)
-            longest = end - page;
+        longest = td_max(longest, end - page);
         page = next_clear(segment->used, end);
     }
     return longest;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/minmax.h"
 #include "base/text.h"
 
 // Longer lines are cut; no message comes near.
@@ -20,7 +21,7 @@ static void line_begin(struct line *line) {
 }
 
 static void line_print(struct line *line) {
-    size_t length = line->text.length < LINE_BYTES - 1 ? line->text.length : LINE_BYTES - 1;
+    size_t length = td_min(line->text.length, LINE_BYTES - 1);
     line->buffer[length] = '\n';
     td_write_stderr(line->buffer, length + 1);
 }

@@ -1,6 +1,7 @@
 #include "base/size_class.h"
 
 #include "base/atomic.h"
+#include "base/minmax.h"
 
 const uint8_t td_class_code_table[TD_TABLE_BYTES + 1] = {
     [0 ... 16] = 2,     [17 ... 32] = 4,     [33 ... 48] = 6,    [49 ... 64] = 8,    [65 ... 80] = 10,
@@ -14,10 +15,6 @@ const uint8_t td_class_code_table[TD_TABLE_BYTES + 1] = {
 
 struct td_class_info td_class_info[TD_CLASS_COUNT];
 static bool is_initialised;  // atomic, any thread
-
-static size_t clamp(size_t value, size_t low, size_t high) {
-    return value < low ? low : value > high ? high : value;
-}
 
 // The fewest pages that hold eight objects, or as many as 32 KiB take, with a tail of at most 1/32: a span goes back
 // when its last object does, so larger objects that are few at a time have spans of their own.
@@ -36,7 +33,7 @@ void td_size_class_init(void) {
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
         size_t bytes = td_class_bytes(i);
         size_t pages = span_pages_for(bytes);
-        size_t batch = clamp(TD_BATCH_BYTES / bytes, 1, TD_BATCH_MAX);
+        size_t batch = td_clamp(TD_BATCH_BYTES / bytes, 1, TD_BATCH_MAX);
         bool is_power_of_two = (bytes & (bytes - 1)) == 0;
         td_class_info[i] = (struct td_class_info){
             .reciprocal = (((uint64_t)1 << 42) + bytes - 1) / bytes,
@@ -45,11 +42,11 @@ void td_size_class_init(void) {
             .span_objects = (uint16_t)(pages * TD_PAGE_BYTES / bytes),
             .align_pages = (uint16_t)(is_power_of_two && bytes > TD_PAGE_BYTES ? bytes / TD_PAGE_BYTES : 1),
             .batch = (uint16_t)batch,
-            .rotation = td_class_has_two_stacks(i) ? (uint16_t)clamp(TD_ROTATION_BYTES / bytes, 1, TD_ROTATION_MAX)
+            .rotation = td_class_has_two_stacks(i) ? (uint16_t)td_clamp(TD_ROTATION_BYTES / bytes, 1, TD_ROTATION_MAX)
                                                    : UINT16_MAX,
-            .bin_max = (uint16_t)clamp(TD_BIN_BYTES / bytes, 2, TD_BIN_MAX),
-            .transfer_max =
-                (uint16_t)clamp(TD_TRANSFER_BYTES / (bytes * batch), TD_TRANSFER_BATCHES_MIN, TD_TRANSFER_BATCHES_MAX),
+            .bin_max = (uint16_t)td_clamp(TD_BIN_BYTES / bytes, 2, TD_BIN_MAX),
+            .transfer_max = (uint16_t)td_clamp(TD_TRANSFER_BYTES / (bytes * batch), TD_TRANSFER_BATCHES_MIN,
+                                               TD_TRANSFER_BATCHES_MAX),
         };
     }
     // Pairs with the acquire above.

@@ -1,5 +1,7 @@
 #include "base/text.h"
 
+#include "base/minmax.h"
+
 static void put(struct td_text *text, char c) {
     if (text->length < text->capacity)
         text->buffer[text->length] = c;
@@ -33,5 +35,5 @@ void td_text_pointer(struct td_text *text, const void *pointer) {
 
 void td_text_end(struct td_text *text) {
     if (text->capacity != 0)
-        text->buffer[text->length < text->capacity ? text->length : text->capacity - 1] = '\0';
+        text->buffer[td_min(text->length, text->capacity - 1)] = '\0';
 }

@@ -2,17 +2,10 @@
 #ifndef FRONTENDS_BIN_H_
 #define FRONTENDS_BIN_H_
 
+#include "base/minmax.h"
 #include "frontends/slab.h"
 
 #pragma GCC visibility push(hidden)
-
-static inline size_t td_min(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
-static inline size_t td_max(size_t a, size_t b) {
-    return a > b ? a : b;
-}
 
 // A bin, and what follows from it.
 struct td_bin_view {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/batch.h"
+#include "base/minmax.h"
 #include "frontends/bin.h"
 #include "middle/middle.h"
 

@@ -6,6 +6,7 @@
 #include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/lock.h"
+#include "base/minmax.h"
 #include "base/size_class.h"
 #include "middle/free_pages.h"
 
@@ -315,7 +316,7 @@ static void return_batch(size_t class_index, void *const *objects, size_t count)
 
 void td_central_return(size_t class_index, void *const *objects, size_t count) {
     for (size_t now; count > 0; objects += now, count -= now) {
-        now = count < TD_BATCH_MAX ? count : TD_BATCH_MAX;
+        now = td_min(count, TD_BATCH_MAX);
         return_batch(class_index, objects, now);
     }
 }
@@ -379,7 +380,7 @@ static size_t take_visits(struct central_list *list, uint64_t decay_ms) {
         visits = list->visits_due / decay_ms;
         list->visits_due %= decay_ms;
     }
-    return visits < VISITS_MAX ? visits : VISITS_MAX;
+    return td_min(visits, VISITS_MAX);
 }
 
 // Has the hand pass `visits` spans: those that are `age` at least give their free pages back, the others grow older.
@@ -422,7 +423,7 @@ size_t td_central_purge(size_t class_index) {
     size_t bytes = 0, any = SIZE_MAX;
     rewind_hand(&lists[class_index]);
     for (size_t spans = td_load_relaxed(&lists[class_index].linked_spans), now; spans > 0; spans -= now) {
-        now = spans < VISITS_MAX ? spans : VISITS_MAX;
+        now = td_min(spans, VISITS_MAX);
         bytes += pass_spans(class_index, now, AGE_USED, &any);
     }
     return bytes;

@@ -1,6 +1,7 @@
 #include "middle/free_pages.h"
 
 #include "backend/os.h"
+#include "base/minmax.h"
 #include "base/size_class.h"
 
 // Whether the objects with these indexes, the last included, are free.
@@ -25,7 +26,7 @@ bool td_free_pages_next(const struct td_span *span, uintptr_t from, struct td_fr
     pages->bytes = 0;
     for (uintptr_t at = (from + os_page - 1) & ~(os_page - 1); at < objects_end && at + os_page <= span_end;
          at += os_page) {
-        uintptr_t behind = at + os_page < objects_end ? at + os_page : objects_end;
+        uintptr_t behind = td_min(at + os_page, objects_end);
         size_t first = td_class_object_index(info, at - span->start);
         size_t last = td_class_object_index(info, behind - 1 - span->start);
         if (are_free(span, first, last)) {

@@ -5,6 +5,7 @@
 #include "backend/os.h"
 #include "base/atomic.h"
 #include "base/fatal.h"
+#include "base/minmax.h"
 #include "base/size_class.h"
 #include "middle/central_list.h"
 #include "middle/transfer_cache.h"
@@ -31,7 +32,7 @@ size_t td_middle_fetch(size_t class_index, void **objects, size_t count) {
 void td_middle_return(size_t class_index, void *const *objects, size_t count) {
     size_t batch = td_class_info[class_index].batch;
     for (size_t now; count > 0; objects += now, count -= now) {
-        now = count < batch ? count : batch;
+        now = td_min(count, batch);
         if (!td_transfer_insert(class_index, objects, now))
             td_central_return(class_index, objects, now);
     }

@@ -4,6 +4,7 @@
 
 #include "backend/metadata.h"
 #include "base/lock.h"
+#include "base/minmax.h"
 #include "base/size_class.h"
 
 // Room for one batch of the class. All batches but the topmost are full.
@@ -39,8 +40,7 @@ static void cache_unlock(struct transfer_cache *cache) {
 // Takes the last `count` objects of the topmost batch.
 static size_t take_from_top(struct transfer_cache *cache, void **objects, size_t count) {
     struct batch *top = cache->full;
-    if (count > top->count)
-        count = top->count;
+    count = td_min(count, top->count);
     top->count -= count;
     cache->objects -= count;
     memcpy(objects, top->objects + top->count, count * sizeof *objects);
@@ -112,7 +112,7 @@ static enum insert_result insert_locked(struct transfer_cache *cache, size_t bat
                                         size_t count) {
     struct batch *top = cache->full;
     size_t room = top != NULL ? batch_objects - top->count : 0;
-    size_t fill = count < room ? count : room;
+    size_t fill = td_min(count, room);
     if (fill < count) {
         enum insert_result result = push_batch(cache);
         if (result != INSERT_KEPT)

@@ -1,5 +1,7 @@
 #include "frontends/perthread/budget.h"
 
+#include "base/minmax.h"
+
 static size_t thread_count;        // atomic, any thread
 static size_t claimed_bytes;       // atomic, any thread; the sum of all slabs' budgets
 static size_t total_budget_bytes;  // immutable after init
@@ -30,9 +32,7 @@ void td_budget_begin(struct td_slab *slab) {
     // None: a thread that another library's handler started in a forked child, before the count began anew.
     size_t threads = td_load_relaxed(&thread_count);
     size_t share = total_budget_bytes / (threads != 0 ? threads : 1);
-    slab->budget_bytes = share > TD_SLAB_BUDGET_FIRST_BYTES ? TD_SLAB_BUDGET_FIRST_BYTES
-                         : share < TD_SLAB_BUDGET_MIN_BYTES ? TD_SLAB_BUDGET_MIN_BYTES
-                                                            : share;
+    slab->budget_bytes = td_clamp(share, TD_SLAB_BUDGET_MIN_BYTES, TD_SLAB_BUDGET_FIRST_BYTES);
     td_add_relaxed(&claimed_bytes, slab->budget_bytes);
 }
 

@@ -13,7 +13,8 @@
 //             td_central_fetch                           middle/central_list.c: objects of the fullest span
 //               td_backend_alloc_span                    backend/backend.c
 //                 td_page_heap_alloc                     backend/page_heap.c: pages of the segment that fits best
-//                   td_run_take, td_run_store_provide    backend/run_store.c: a free segment, or mmap
+//                   td_run_take                          backend/free_runs.c: a free segment
+//                   td_run_store_provide                 backend/run_store.c: or a new one, from mmap
 //     larger: td_large_alloc                             backend/large.c: a span or a run of segments of its own
 //
 //   free(pointer)

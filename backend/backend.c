@@ -1,5 +1,6 @@
 #include "backend/backend.h"
 
+#include "backend/free_runs.h"
 #include "backend/large.h"
 #include "backend/metadata.h"
 #include "backend/os.h"

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "backend/free_runs.h"
 #include "backend/os.h"
 #include "backend/page_heap.h"
 #include "backend/page_map.h"

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "backend/free_runs.h"
 #include "backend/os.h"
 #include "backend/page_map.h"
 #include "backend/run_store.h"

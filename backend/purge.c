@@ -5,6 +5,7 @@
 #include "backend/purge.h"
 
 #include "backend/backend.h"
+#include "backend/free_runs.h"
 #include "backend/os.h"
 #include "backend/page_heap.h"
 #include "backend/page_map.h"

@@ -14,6 +14,7 @@
 
 extern "C" {
 #include "backend/backend.h"
+#include "backend/free_runs.h"
 #include "backend/large.h"
 #include "backend/page_heap.h"
 #include "backend/page_map.h"

@@ -11,6 +11,7 @@
 
 extern "C" {
 #include "backend/backend.h"
+#include "backend/free_runs.h"
 #include "backend/large.h"
 #include "backend/metadata.h"
 #include "backend/page_heap.h"

@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 
 extern "C" {
+#include "backend/free_runs.h"
 #include "backend/os.h"
 #include "backend/page_map.h"
 #include "backend/run_store.h"

@@ -1,0 +1,277 @@
+#include "backend/free_runs.h"
+
+#include "backend/page_map.h"
+#include "base/atomic.h"
+#include "base/fatal.h"
+#include "base/minmax.h"
+
+// Free runs are kept by the number of bits of their length.
+#define BIN_COUNT 32
+// An operation makes at most this many runs: what is before, in and behind the part it takes.
+#define SPARE_RUNS 3
+
+static struct td_segment_run *bins[2][BIN_COUNT];  // guarded by td_backend_lock; by state, then length
+static size_t free_segments[2];                    // guarded by td_backend_lock; by state
+static size_t mapped_segments;                     // guarded by td_backend_lock
+static struct td_segment_run *spare_runs;          // guarded by td_backend_lock; linked by `next`
+static size_t spare_run_count;                     // guarded by td_backend_lock
+static struct td_segment *spare_segments;          // guarded by td_backend_lock; linked by `run.next`
+
+static bool is_free(const struct td_segment_run *run) {
+    return run->state == TD_RUN_CLEAN || run->state == TD_RUN_DIRTY;
+}
+
+static size_t bin_of(size_t segments) {
+    return 63 - (size_t)__builtin_clzll(segments);
+}
+
+static uintptr_t end_of(const struct td_segment_run *run) {
+    return run->base + run->segments * TD_SEGMENT_BYTES;
+}
+
+void td_run_put_spare(struct td_segment_run *run) {
+    run->next = spare_runs;
+    spare_runs = run;
+    spare_run_count++;
+}
+
+struct td_segment_run *td_run_take_spare(void) {
+    struct td_segment_run *run = spare_runs;
+    spare_runs = run->next;
+    spare_run_count--;
+    return run;
+}
+
+void td_run_put_spare_segment(struct td_segment *segment) {
+    segment->run.next = spare_segments != NULL ? &spare_segments->run : NULL;
+    spare_segments = segment;
+}
+
+bool td_run_has_spares(void) {
+    return spare_run_count >= SPARE_RUNS;
+}
+
+bool td_run_has_spare_segment(void) {
+    return spare_segments != NULL;
+}
+
+static void link_free(struct td_segment_run *run) {
+    struct td_segment_run **head = &bins[run->state][bin_of(run->segments)];
+    run->prev = NULL;
+    run->next = *head;
+    if (*head != NULL)
+        (*head)->prev = run;
+    *head = run;
+    free_segments[run->state] += run->segments;
+    td_page_map_set_run(run->base, run->segments, run);
+}
+
+static void unlink_free(struct td_segment_run *run) {
+    if (run->prev != NULL)
+        run->prev->next = run->next;
+    else
+        bins[run->state][bin_of(run->segments)] = run->next;
+    if (run->next != NULL)
+        run->next->prev = run->prev;
+    free_segments[run->state] -= run->segments;
+}
+
+// The segments of `run` from `first` on, as a run of its own of the same state, linked nowhere.
+static struct td_segment_run *split(struct td_segment_run *run, size_t first) {
+    struct td_segment_run *tail = td_run_take_spare();
+    *tail = *run;
+    tail->base = run->base + first * TD_SEGMENT_BYTES;
+    tail->segments = run->segments - first;
+    tail->bytes = 0;  // no object began there
+    run->segments = first;
+    return tail;
+}
+
+static size_t segments_before_aligned(const struct td_segment_run *run, size_t align_segments) {
+    size_t index = run->base >> TD_SEGMENT_SHIFT;
+    return -index & (align_segments - 1);
+}
+
+static struct td_segment_run *find_fit(enum td_run_state state, size_t segments, size_t align_segments) {
+    for (size_t bin = bin_of(segments); bin < BIN_COUNT; bin++) {
+        struct td_segment_run *best = NULL;
+        for (struct td_segment_run *run = bins[state][bin]; run != NULL; run = run->next) {
+            bool fits = segments_before_aligned(run, align_segments) + segments <= run->segments;
+            if (fits && (best == NULL || run->segments < best->segments))
+                best = run;
+        }
+        if (best != NULL)
+            return best;
+    }
+    return NULL;
+}
+
+struct td_segment_run *td_run_take(size_t segments, size_t align_segments, bool *is_clean) {
+    struct td_segment_run *run = find_fit(TD_RUN_DIRTY, segments, align_segments);
+    if (run == NULL)
+        run = find_fit(TD_RUN_CLEAN, segments, align_segments);
+    if (run == NULL)
+        return NULL;
+    unlink_free(run);
+    size_t before = segments_before_aligned(run, align_segments);
+    if (before != 0) {
+        struct td_segment_run *aligned = split(run, before);
+        link_free(run);
+        run = aligned;
+    }
+    if (run->segments > segments)
+        link_free(split(run, segments));
+    td_page_map_set_run(run->base, run->segments, run);
+    *is_clean = run->state == TD_RUN_CLEAN;
+    run->state = TD_RUN_HELD;
+    return run;
+}
+
+static struct td_segment_run *free_neighbour(uintptr_t address, const struct td_segment_run *like) {
+    struct td_segment_run *run = td_page_map_run((void *)address);
+    bool can_merge = run != NULL && run->state == like->state && run->is_huge == like->is_huge;
+    return can_merge ? run : NULL;
+}
+
+void td_run_put(struct td_segment_run *run, enum td_run_state state, uint64_t now_ms) {
+    run->state = (uint8_t)state;
+    run->freed_ms = now_ms;
+    struct td_segment_run *after = free_neighbour(end_of(run), run);
+    if (after != NULL) {
+        unlink_free(after);
+        run->segments += after->segments;
+        run->failed_purge = td_max(run->failed_purge, after->failed_purge);
+        td_run_put_spare(after);
+    }
+    struct td_segment_run *before = free_neighbour(run->base - 1, run);
+    if (before != NULL) {
+        unlink_free(before);
+        before->segments += run->segments;
+        before->failed_purge = td_max(before->failed_purge, run->failed_purge);
+        before->freed_ms = now_ms;
+        td_run_put_spare(run);
+        run = before;
+    }
+    link_free(run);
+}
+
+void td_run_trim(struct td_segment_run *run, size_t segments, enum td_run_state state, uint64_t now_ms) {
+    if (segments < run->segments && spare_run_count != 0)
+        td_run_put(split(run, segments), state, now_ms);
+}
+
+void td_run_put_without(struct td_segment_run *run, size_t lost, uint64_t now_ms) {
+    td_run_trim(run, lost + 1, TD_RUN_DIRTY, now_ms);
+    size_t behind = run->segments - lost;  // more than one if there was no descriptor for the tail
+    run->segments = lost;
+    td_page_map_set_run(end_of(run), behind, NULL);
+    td_store_relaxed(&mapped_segments, mapped_segments - behind);
+    if (lost != 0)
+        td_run_put(run, TD_RUN_DIRTY, now_ms);
+    else
+        td_run_put_spare(run);
+}
+
+bool td_run_extend(struct td_segment_run *run, size_t segments) {
+    size_t missing = segments - run->segments;
+    struct td_segment_run *after = td_page_map_run((void *)end_of(run));
+    if (after == NULL || !is_free(after) || after->segments < missing)
+        return false;
+    unlink_free(after);
+    after->base += missing * TD_SEGMENT_BYTES;
+    after->segments -= missing;
+    after->bytes = 0;  // no object began where it begins now
+    if (after->segments != 0)
+        link_free(after);
+    else
+        td_run_put_spare(after);
+    td_page_map_set_run(end_of(run), missing, run);
+    run->segments = segments;
+    run->is_huge = run->is_huge || after->is_huge;
+    return true;
+}
+
+void td_run_extend_over_dirty(struct td_segment_run *run) {
+    const struct td_segment_run *after = td_page_map_run((void *)end_of(run));
+    if (after != NULL && after->state == TD_RUN_DIRTY && after->is_huge == run->is_huge)
+        td_run_extend(run, run->segments + after->segments);
+}
+
+struct td_segment_run *td_run_take_oldest_dirty(uint64_t purge) {
+    struct td_segment_run *oldest = NULL;
+    for (size_t bin = 0; bin < BIN_COUNT; bin++)
+        for (struct td_segment_run *run = bins[TD_RUN_DIRTY][bin]; run != NULL; run = run->next)
+            if (run->failed_purge < purge && (oldest == NULL || run->freed_ms < oldest->freed_ms))
+                oldest = run;
+    if (oldest != NULL) {
+        unlink_free(oldest);
+        oldest->state = TD_RUN_HELD;
+    }
+    return oldest;
+}
+
+struct td_segment *td_run_to_segment(struct td_segment_run *run, bool is_clean) {
+    td_assert(run->segments == 1 && spare_segments != NULL);
+    struct td_segment *segment = spare_segments;
+    spare_segments = segment->run.next != NULL ? td_segment_of_run(segment->run.next) : NULL;
+    td_segment_init(segment, run->base, !is_clean);
+    segment->run.is_huge = run->is_huge;
+    segment->free_run = run;
+    td_page_map_set_run(run->base, 1, &segment->run);
+    return segment;
+}
+
+struct td_segment_run *td_run_from_segment(struct td_segment *segment) {
+    struct td_segment_run *run = segment->free_run;
+    *run = segment->run;
+    run->bytes = 0;
+    td_run_put_spare_segment(segment);
+    return run;
+}
+
+bool td_run_has_fit(size_t segments) {
+    return find_fit(TD_RUN_DIRTY, segments, 1) != NULL || find_fit(TD_RUN_CLEAN, segments, 1) != NULL;
+}
+
+void td_run_add(struct td_segment_run *run, enum td_run_state state, uint64_t now_ms) {
+    td_store_relaxed(&mapped_segments, mapped_segments + run->segments);
+    td_run_put(run, state, now_ms);
+}
+
+struct td_segment_run *td_run_take_to_unmap(enum td_run_state *state) {
+    struct td_segment_run *run = find_fit(TD_RUN_CLEAN, 1, 1);
+    if (run == NULL)
+        run = find_fit(TD_RUN_DIRTY, 1, 1);
+    if (run == NULL)
+        return NULL;
+    unlink_free(run);
+    // Without a descriptor for the rest all of it goes.
+    if (run->segments > 1 && spare_run_count != 0)
+        link_free(split(run, 1));
+    *state = run->state;
+    run->state = TD_RUN_HELD;
+    td_page_map_set_run(run->base, run->segments, NULL);
+    td_store_relaxed(&mapped_segments, mapped_segments - run->segments);
+    return run;
+}
+
+struct td_segment_run *td_run_take_huge_beside_other(void) {
+    const struct td_segment_run other = {.state = TD_RUN_CLEAN, .is_huge = false};
+    for (size_t bin = 0; bin < BIN_COUNT; bin++)
+        for (struct td_segment_run *run = bins[TD_RUN_CLEAN][bin]; run != NULL; run = run->next)
+            if (run->is_huge &&
+                (free_neighbour(end_of(run), &other) != NULL || free_neighbour(run->base - 1, &other) != NULL)) {
+                unlink_free(run);
+                run->state = TD_RUN_HELD;
+                return run;
+            }
+    return NULL;
+}
+
+size_t td_run_store_bytes(enum td_run_state state) {
+    return free_segments[state] * TD_SEGMENT_BYTES;
+}
+
+size_t td_run_store_mapped_bytes(void) {
+    return td_load_relaxed(&mapped_segments) * TD_SEGMENT_BYTES;
+}

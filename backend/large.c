@@ -38,34 +38,35 @@ static void advise_hugepages(const struct td_segment_run *run, size_t old_bytes,
         td_os_advise_hugepages((char *)run->base + begin, end - begin, true);
 }
 
-// Takes a run for an object of `bytes`, of hugepages where `heap_bytes` are in use. Entered with the lock, which it
-// releases.
-static struct td_segment_run *take_run(size_t align_segments, size_t bytes, size_t heap_bytes, bool *is_zero) {
-    bool wants_hugepages = false;
+static struct td_segment_run *take_run_locked(size_t align_segments, size_t bytes, bool wants_hugepages,
+                                              bool *is_zero) {
     struct td_segment_run *run = td_run_take(segments_of(bytes), align_segments, is_zero);
-    if (run != NULL) {
-        wants_hugepages = *is_zero && td_page_heap_wants_hugepages(heap_bytes);
-        run->is_huge = run->is_huge || wants_hugepages;
-        run->state = TD_RUN_LARGE;
-        run->bytes = bytes;
-        td_backend_note_used(bytes);
-    }
-    td_run_store_leave();
-    if (wants_hugepages)
-        advise_hugepages(run, 0, bytes);
+    if (run == NULL)
+        return NULL;
+    run->is_huge = run->is_huge || (wants_hugepages && *is_zero);
+    run->state = TD_RUN_LARGE;
+    run->bytes = bytes;
+    td_backend_note_used(bytes);
     return run;
 }
 
+// A run for an object of `bytes`, of hugepages where `heap_bytes` are in use.
 static struct td_segment_run *alloc_run(size_t bytes, size_t alignment, size_t heap_bytes, bool *is_zero) {
     size_t align_segments = alignment > TD_SEGMENT_BYTES ? alignment >> TD_SEGMENT_SHIFT : 1;
-    struct td_segment_run *run = NULL;
-    while (td_run_store_enter() && (run = take_run(align_segments, bytes, heap_bytes, is_zero)) == NULL &&
-           td_run_store_provide(segments_of(bytes) + align_segments - 1)) {
-        // Another thread may take what was mapped for this one; then map again.
+    while (td_run_store_enter()) {
+        bool wants_hugepages = td_page_heap_wants_hugepages(heap_bytes);
+        struct td_segment_run *run = take_run_locked(align_segments, bytes, wants_hugepages, is_zero);
+        td_run_store_leave();
+        if (run != NULL && wants_hugepages && *is_zero)
+            advise_hugepages(run, 0, bytes);
+        if (run != NULL)
+            return run;
+        // Another thread may take what is mapped for this one; then map again.
+        if (!td_run_store_provide(segments_of(bytes) + align_segments - 1))
+            break;
     }
-    if (run == NULL)
-        errno = ENOMEM;
-    return run;
+    errno = ENOMEM;
+    return NULL;
 }
 
 void *td_large_alloc(size_t size, size_t alignment, bool *is_zero) {

@@ -90,23 +90,22 @@ bool td_page_heap_wants_hugepages(size_t heap_bytes) {
     return policy == TD_HUGEPAGES_ALWAYS || (policy == TD_HUGEPAGES_AUTO && td_backend_used_bytes >= heap_bytes);
 }
 
-// Adds an empty segment to the lists. Entered and left with the lock held, which it may give up in between.
-// False, and the lock is not held, if there is no memory.
-static bool add_segment(void) {
+// Adds an empty segment to the lists, or maps memory for one: then try again. Called with descriptors for it at hand.
+// The lock is held, and may be given up in between. False if there is no memory.
+static bool add_segment_locked(void) {
     bool is_clean;
     struct td_segment_run *run = td_run_take(1, 1, &is_clean);
     if (run == NULL) {
         td_run_store_leave();
-        return td_run_store_provide(1) && td_run_store_enter_for_segment();
+        bool is_provided = td_run_store_provide(1);
+        return td_run_store_enter_anyway_for_segment() && is_provided;
     }
     if (is_clean && td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES)) {
         run->is_huge = true;  // under the lock: whoever puts a run beside it looks
         td_run_store_leave();
         td_os_advise_hugepages((void *)run->base, TD_SEGMENT_BYTES, true);
-        if (!td_run_store_enter_for_segment()) {
-            td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+        if (!td_run_store_enter_anyway_for_segment()) {
             td_run_put(run, TD_RUN_CLEAN, 0);
-            td_run_store_leave();
             return false;
         }
     }
@@ -118,22 +117,21 @@ struct td_span *td_page_heap_alloc(size_t pages, size_t align_pages, size_t clas
     // A segment that has room needs no descriptor, and there may be no memory for one.
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     struct td_span *span = take_span_locked(pages, align_pages, was_clean);
-    bool is_locked = true;
     if (td_unlikely(span == NULL)) {
-        td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-        is_locked = td_run_store_enter_for_segment();
+        td_run_store_leave();
+        bool has_memory = td_run_store_enter_anyway_for_segment();
+        while (has_memory && (span = take_span_locked(pages, align_pages, was_clean)) == NULL)
+            has_memory = add_segment_locked();
     }
-    while (is_locked && span == NULL && (span = take_span_locked(pages, align_pages, was_clean)) == NULL)
-        is_locked = add_segment();
-    if (!is_locked) {
-        errno = ENOMEM;
-        return NULL;
+    if (td_likely(span != NULL)) {
+        span->class_index = (uint8_t)class_index;
+        span->state = class_index != 0 ? TD_SPAN_SMALL : TD_SPAN_LARGE;
+        td_backend_note_used(pages * TD_PAGE_BYTES);
     }
-    span->class_index = (uint8_t)class_index;
-    span->state = class_index != 0 ? TD_SPAN_SMALL : TD_SPAN_LARGE;
-    td_backend_note_used(pages * TD_PAGE_BYTES);
     td_run_store_leave();
-    if (class_index != 0)
+    if (span == NULL)
+        errno = ENOMEM;
+    else if (class_index != 0)
         td_page_map_set_class(span->start, pages, class_index);
     return span;
 }

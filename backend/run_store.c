@@ -45,13 +45,16 @@ bool td_run_store_enter(void) {
     return enter(false);
 }
 
-bool td_run_store_enter_for_segment(void) {
-    return enter(true);
-}
-
 void td_run_store_enter_anyway(void) {
     if (!enter(false))
         td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+}
+
+bool td_run_store_enter_anyway_for_segment(void) {
+    bool has_descriptors = enter(true);
+    if (!has_descriptors)
+        td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    return has_descriptors;
 }
 
 void td_run_store_leave(void) {

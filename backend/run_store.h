@@ -16,10 +16,11 @@ enum td_hugepages { TD_HUGEPAGES_AUTO, TD_HUGEPAGES_NEVER, TD_HUGEPAGES_ALWAYS }
 // Takes the backend's lock with descriptors at hand for one operation of free_runs.h, `td_run_to_segment` excepted.
 // False, without the lock, if there is no memory for them.
 bool td_run_store_enter(void);
-// The same for `td_run_to_segment` as well.
-bool td_run_store_enter_for_segment(void);
 // Takes the lock in any case. Without descriptors `td_run_trim` may do nothing, and `td_run_take` must not be called.
 void td_run_store_enter_anyway(void);
+// Takes the lock in any case. True with descriptors at hand for `td_run_to_segment` and one more operation; false if
+// there is no memory for them.
+bool td_run_store_enter_anyway_for_segment(void);
 void td_run_store_leave(void);
 
 // ---- without the lock

@@ -177,7 +177,7 @@ class run_store : public testing::Test {
         }
         uintptr_t base = run->base;
         bool is_huge = run->is_huge;
-        ASSERT_TRUE(td_run_store_enter_for_segment());
+        ASSERT_TRUE(td_run_store_enter_anyway_for_segment());
         struct td_segment *segment = td_run_to_segment(run, true);
         ASSERT_EQ(segment->run.base, base);
         ASSERT_EQ(segment->run.state, TD_RUN_SPANS);

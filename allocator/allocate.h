@@ -95,8 +95,8 @@ static inline TD_ALWAYS_INLINE void td_free_sized(void *pointer, size_t size) {
         return;
     }
     // By the size the processor knows where the stores will go before it has followed the pointer; loads behind them
-    // need not wait. The page map only confirms it, in a byte. (The compiler, which knows both to be equal then, must not
-    // choose.)
+    // need not wait. The page map only confirms it, in a byte. (The compiler, which knows both to be equal then, must
+    // not choose.)
     uint8_t class_code = td_load_relaxed(entry);
     size_t expected = td_likely(size <= TD_TABLE_BYTES) ? td_class_code_table[size] : class_code;
     bool is_expected = class_code == (uint8_t)expected;

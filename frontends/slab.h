@@ -15,8 +15,9 @@
 //
 // A bin keeps a copy of the link on top of the stack of allocations. Pop takes its object and copies the link in the
 // slot below, whose number the link has. Push stores to slot[free_top + 1] unless free_room is 0. Either is committed
-// by one store, so a slab of zeros is valid: slot 0 is bin 0, always zero, and no room keeps everything out. A bin's first slots are few; one that grows gets more of them
-// elsewhere in the slab, so a slab touches no more memory than its bins need. Slots given up stay unused.
+// by one store, so a slab of zeros is valid: slot 0 is bin 0, always zero, and no room keeps everything out. A bin's
+// first slots are few; one that grows gets more of them elsewhere in the slab, so a slab touches no more memory than
+// its bins need. Slots given up stay unused.
 //
 // Classes above TD_TABLE_BYTES have one stack, that of frees, and pop from it as well: see below.
 //
@@ -36,6 +37,7 @@
 #include "base/config.h"
 #include "base/link.h"
 #include "base/lock.h"
+#include "base/minmax.h"
 #include "base/size_class.h"
 #include "frontends/frontend.h"
 
@@ -125,7 +127,7 @@ static inline size_t td_slab_region_slots(size_t class_index, enum td_region reg
 // What a bin of the class holds at first, in bytes of objects.
 static inline size_t td_slab_first_bytes(size_t class_index) {
     const struct td_class_info *info = &td_class_info[class_index];
-    return (info->bin_max < TD_BIN_MIN ? info->bin_max : TD_BIN_MIN) * (size_t)info->object_bytes;
+    return td_min(info->bin_max, TD_BIN_MIN) * (size_t)info->object_bytes;
 }
 
 static inline td_link *td_slab_slots(struct td_slab *slab) {

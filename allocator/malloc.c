@@ -1,6 +1,8 @@
 // malloc, free and their kin. The call tree, from here down to mmap:
 //
 //   malloc(size)
+//     per-CPU on x86-64: the fast path in assembly       frontends/percpu/direct_x86_64.h
+//     td_alloc_any, for what that does not do; everywhere else the same is malloc itself
 //     size up to 64 KiB: td_class_code_table, or
 //       td_class_of_medium                               base/size_class.h
 //       td_frontend_pop                                  the fast path, no lock and no atomic instruction:

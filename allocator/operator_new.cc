@@ -96,8 +96,8 @@ extern "C" void *td_new_failed(size_t size) {
 
 TD_DEFINE_NEW(operator new)
 
-// operator new[](size_t) is the same function. (Not by the attribute: for GCC, what is assembly does not throw, and
-// this does.)
+// operator new[](size_t) is the same function. (Not by the attribute: to compilers what is assembly does not throw,
+// and this does.)
 __asm__(".globl _Znam\n\t.type _Znam, %function\n\t.set _Znam, _Znwm");
 
 TD_EXPORT void *operator new(size_t size, const std::nothrow_t &) noexcept {

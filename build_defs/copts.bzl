@@ -21,6 +21,8 @@ _ALLOCATOR = [
     "-fno-stack-protector",
     "-fno-plt",
     "-fvisibility=hidden",
+    # Compilers that optimise whole programs do not see what assembly refers to, and take it for code that throws nothing.
+    "-fno-lto",
     "-ftls-model=initial-exec",
     # Else a compiler may turn the body of calloc into a call of calloc.
     "-fno-builtin-malloc",

@@ -12,7 +12,7 @@
 // the areas have `mm_cid`, and the kernel may have `cpus` CPUs. No more than it can serve, or nothing is done.
 void td_direct_open(ptrdiff_t area_offset, size_t cpus);
 
-// From now on the way of whose index is `index` leads to `slab`, or nowhere if that is NULL.
+// From now on the way of threads that have `index` leads to `slab`, or nowhere if that is NULL.
 void td_direct_publish(uint32_t index, const struct td_slab *slab);
 #else
 static inline void td_direct_open(ptrdiff_t area_offset, size_t cpus) {

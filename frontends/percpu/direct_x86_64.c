@@ -29,8 +29,9 @@ void td_direct_publish(uint32_t index, const struct td_slab *slab) {
         return;
     for (int way = 0; way < 2; way++) {
         const char *descriptor = (const char *)&td_direct.blocks[0].descriptor[way];
-        ptrdiff_t origin = (const char *)slab - descriptor - (ptrdiff_t)(TD_LINK_ORIGIN * sizeof(td_link));
-        td_store_release(&td_direct.blocks[index].distance[way], slab != NULL ? origin : 0);
+        ptrdiff_t origin = (ptrdiff_t)(TD_LINK_ORIGIN * sizeof(td_link));
+        td_store_release(&td_direct.blocks[index].distance[way],
+                         slab != NULL ? (const char *)slab - descriptor - origin : 0);
     }
 }
 #endif

@@ -1,6 +1,7 @@
 // malloc and operator new as the direct way: each is one line of code, 64 bytes, since what a pair of malloc and free
-// waits for is that its lines are fetched (docs/performance.md). All else is left to td_alloc_any: larger sizes,
-// empty stacks, CPUs without a slab, and every call until td_direct_open finds that the process has what it takes.
+// waits for is that its lines are fetched (docs/performance.md); 68 where the compiler marks the targets of indirect
+// branches. All else is left to td_alloc_any: larger sizes, empty stacks, CPUs without a slab, and every call until
+// td_direct_open finds that the process has what it takes.
 //
 // The code is so short because all it needs lies at short distances from one address, its descriptor's:
 //
@@ -121,7 +122,7 @@ _Static_assert(TD_RETURN_NULL == 0 && TD_THROW == 1, "names below end so");
 // Defines malloc or operator new; `way` is 0 or 1.
 #define TD_DIRECT_ALLOC(name, way)                                                                                     \
     TD_EXPORT __attribute__((naked, aligned(64))) void *name(size_t size __attribute__((unused))) {                    \
-        __asm__(TD_RSEQ_TABLES("2f") TD_DIRECT_NUMBERS(way) TD_DIRECT_CODE);                                           \
+        __asm__(TD_RSEQ_TABLES("5f") TD_DIRECT_NUMBERS(way) TD_DIRECT_CODE);                                           \
     }
 
 #pragma GCC visibility pop

@@ -190,7 +190,6 @@ static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size
                                                                       "movl 12(%[expected]), %%edx\n\t"
                                                                       "cmpl %%edx, 12(%%rcx)\n\t"
                                                                       "jne %l[miss]\n\t"
-
                                                                       "movq (%%rax,%[slot],8), %%xmm0\n\t"
                                                                       "movhps 8(%[desired]), %%xmm0\n\t"
                                                                       "movaps %%xmm0, (%%rcx)\n"

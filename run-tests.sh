@@ -32,5 +32,6 @@ phase "AddressSanitizer and UndefinedBehaviorSanitizer" bazel_test --config=asan
 phase "clang" bazel_test --config=clang //...
 phase "instructions, clang" instructions --config=clang
 phase "another workspace" tests/consumer/run.sh --noshow_progress
+phase "another workspace, optimised as a whole" tests/consumer/run.sh --noshow_progress -c opt --copt=-flto --linkopt=-flto
 
 end_of_phases

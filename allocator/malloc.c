@@ -44,12 +44,16 @@
 #include "frontends/frontend.h"
 #include "middle/middle.h"
 
-TD_NOINLINE void *td_alloc_above_table(size_t size, enum td_on_failure on_failure) {
+static inline TD_ALWAYS_INLINE void *alloc_above_table(size_t size, enum td_on_failure on_failure) {
     if (size <= TD_MAX_SMALL_BYTES)
         return td_alloc_class(td_class_code(td_class_of_medium(size)), false, size, on_failure);
     bool is_zero;
     void *object = td_alloc_large(size, TD_MIN_OBJECT_BYTES, &is_zero);
     return td_likely(object != NULL) || on_failure == TD_RETURN_NULL ? object : td_new_failed(size);
+}
+
+TD_NOINLINE void *td_alloc_above_table(size_t size, enum td_on_failure on_failure) {
+    return alloc_above_table(size, on_failure);
 }
 
 void *td_alloc_large(size_t size, size_t alignment, bool *is_zero) {
@@ -92,6 +96,9 @@ size_t td_usable_bytes(const void *pointer, const char *call) {
 }
 
 TD_NOINLINE void *td_alloc_any(size_t size, enum td_on_failure on_failure) {
+    // Where malloc has a direct way, that is what comes here most.
+    if (td_likely(size > TD_TABLE_BYTES))
+        return alloc_above_table(size, on_failure);
     return td_alloc(size, on_failure);
 }
 

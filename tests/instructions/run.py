@@ -53,9 +53,9 @@ def compiler_of(library):
 
 def address_and_size(library, symbol):
     for line in output("nm", "-D", "-S", library).splitlines():
-        address, size, *_, name = line.split() if len(line.split()) == 4 else (None, None, None)
-        if name == symbol:
-            return int(address, 16), int(size, 16)
+        words = line.split()
+        if len(words) == 4 and words[3] == symbol:
+            return int(words[0], 16), int(words[1], 16)
     raise KeyError(symbol)
 
 

@@ -5,8 +5,7 @@
 //       |        the object's address          |    number    |
 //       +--------------------------------------+--------------+
 //
-// Whoever takes the object thus finds the one that comes next without another load. Slots are numbered from
-// TD_LINK_ORIGIN words before the cache on, where a register of malloc's then points: frontends/percpu/direct.h.
+// Whoever takes the object thus finds the one that comes next without another load.
 #ifndef BASE_LINK_H_
 #define BASE_LINK_H_
 
@@ -17,11 +16,6 @@
 #pragma GCC visibility push(hidden)
 
 #define TD_LINK_SHIFT 16
-#if defined(__x86_64__)
-#define TD_LINK_ORIGIN ((size_t)142)
-#else
-#define TD_LINK_ORIGIN ((size_t)1)
-#endif
 
 typedef uint64_t td_link;
 
@@ -51,17 +45,6 @@ static inline bool td_link_resembles(const td_link *link, const void *pointer) {
     uint32_t low;
     memcpy(&low, (const char *)link + TD_LINK_SHIFT / 8, sizeof low);
     return low == (uint32_t)(uintptr_t)pointer;
-}
-
-// What a link in `slot` has in its low bits.
-static inline td_link td_link_in(size_t slot) {
-    return slot - 1 + TD_LINK_ORIGIN;
-}
-
-// The slot that the link is in; 0 if it was never in one.
-static inline size_t td_link_slot(td_link link) {
-    size_t number = (uint16_t)link;
-    return number >= TD_LINK_ORIGIN ? number - TD_LINK_ORIGIN + 1 : 0;
 }
 
 #pragma GCC visibility pop

@@ -106,7 +106,7 @@ static size_t plain_pop_batch(struct td_slab *slab, size_t class_index, void **o
     bool has_two_stacks = td_class_has_two_stacks(class_index);
     td_link link = has_two_stacks ? bin->alloc : slots[bin->free_top];
     size_t taken = 0;
-    for (void *object; taken < count && (object = td_link_object(link)) != NULL; link = slots[td_link_slot(link) - 1])
+    for (void *object; taken < count && (object = td_link_object(link)) != NULL; link = slots[td_link_below(link)])
         objects[taken++] = object;
     if (has_two_stacks)
         td_store_relaxed(&bin->alloc, link);

@@ -74,7 +74,6 @@ struct td_slab_bin {
 
 _Static_assert(sizeof(struct td_slab_bin) == 16, "the policy replaces a bin by one store of as much");
 _Static_assert(sizeof(struct td_slab_bin) == 2 * sizeof(td_link), "the class code is the bin's first word");
-_Static_assert(TD_SLAB_BYTES / sizeof(td_link) + TD_LINK_ORIGIN <= 1 << 16, "a slot's number has 16 bits");
 
 // What a push adds to `free_half`: one to `free_top`, and minus one to `free_room`.
 #define TD_SLAB_PUSH 0xffff0001u
@@ -129,6 +128,31 @@ static inline size_t td_slab_first_bytes(size_t class_index) {
     const struct td_class_info *info = &td_class_info[class_index];
     return td_min(info->bin_max, TD_BIN_MIN) * (size_t)info->object_bytes;
 }
+
+// Links number slots from so many words before the slab on. On x86-64 a register of malloc's points there: see
+// frontends/percpu/direct_x86_64.h. Elsewhere a slot's link has the slot's own number.
+#if defined(__x86_64__)
+#define TD_LINK_ORIGIN ((size_t)142)
+#else
+#define TD_LINK_ORIGIN ((size_t)1)
+#endif
+
+// What a link in `slot` has in its low bits.
+static inline td_link td_link_in(size_t slot) {
+    return slot - 1 + TD_LINK_ORIGIN;
+}
+
+// The slot below the link's own.
+static inline size_t td_link_below(td_link link) {
+    return (uint16_t)link - TD_LINK_ORIGIN;
+}
+
+// The slot that the link is in; 0 if it was never in one.
+static inline size_t td_link_slot(td_link link) {
+    return (uint16_t)link >= TD_LINK_ORIGIN ? td_link_below(link) + 1 : 0;
+}
+
+_Static_assert(TD_SLAB_BYTES / sizeof(td_link) + TD_LINK_ORIGIN <= 1 << 16, "a slot's number has 16 bits");
 
 static inline td_link *td_slab_slots(struct td_slab *slab) {
     return (td_link *)slab;

@@ -14,8 +14,8 @@ extern "C" {
 
 #pragma GCC visibility push(hidden)
 
-// For all sizes, and best for those above TD_TABLE_BYTES.
-void *td_alloc_any(size_t size, enum td_on_failure on_failure);
+// For sizes above TD_TABLE_BYTES.
+void *td_alloc_above_table(size_t size, enum td_on_failure on_failure);
 
 // For sizes above TD_MAX_SMALL_BYTES, or alignments that no class has. Does what is due now and then.
 void *td_alloc_large(size_t size, size_t alignment, bool *is_zero);
@@ -54,8 +54,11 @@ static inline TD_ALWAYS_INLINE void *td_alloc_class(size_t class_code, bool has_
 static inline TD_ALWAYS_INLINE void *td_alloc(size_t size, enum td_on_failure on_failure) {
     if (td_likely(size <= TD_TABLE_BYTES))
         return td_alloc_class(td_class_code_table[size], true, size, on_failure);
-    return td_alloc_any(size, on_failure);
+    return td_alloc_above_table(size, on_failure);
 }
+
+// The same as a function, for whoever may take a call more.
+void *td_alloc_any(size_t size, enum td_on_failure on_failure);
 
 // How malloc and operator new are defined, if the front end has no shorter way.
 #if !defined(TD_DEFINE_MALLOC)

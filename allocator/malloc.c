@@ -2,7 +2,7 @@
 //
 //   malloc(size)
 //     per-CPU on x86-64: the fast path in assembly       frontends/percpu/direct_x86_64.h
-//     td_alloc_any, for what that does not do; elsewhere for sizes above the table
+//     td_alloc_any, for what that does not do; everywhere else the same is malloc itself
 //     size up to 64 KiB: td_class_code_table, or
 //       td_class_of_medium                               base/size_class.h
 //       td_frontend_pop                                  the fast path, no lock and no atomic instruction:
@@ -44,15 +44,16 @@
 #include "frontends/frontend.h"
 #include "middle/middle.h"
 
-TD_NOINLINE void *td_alloc_any(size_t size, enum td_on_failure on_failure) {
-    // What a front end's malloc of its own did not do.
-    if (td_unlikely(size <= TD_TABLE_BYTES))
-        return td_alloc_class(td_class_code_table[size], true, size, on_failure);
+static inline TD_ALWAYS_INLINE void *alloc_above_table(size_t size, enum td_on_failure on_failure) {
     if (size <= TD_MAX_SMALL_BYTES)
         return td_alloc_class(td_class_code(td_class_of_medium(size)), false, size, on_failure);
     bool is_zero;
     void *object = td_alloc_large(size, TD_MIN_OBJECT_BYTES, &is_zero);
     return td_likely(object != NULL) || on_failure == TD_RETURN_NULL ? object : td_new_failed(size);
+}
+
+TD_NOINLINE void *td_alloc_above_table(size_t size, enum td_on_failure on_failure) {
+    return alloc_above_table(size, on_failure);
 }
 
 void *td_alloc_large(size_t size, size_t alignment, bool *is_zero) {
@@ -92,6 +93,13 @@ size_t td_usable_bytes(const void *pointer, const char *call) {
     if (class_index == 0)
         return td_large_usable_bytes(pointer, call);
     return td_class_bytes(class_index);
+}
+
+TD_NOINLINE void *td_alloc_any(size_t size, enum td_on_failure on_failure) {
+    // Where malloc has a direct way, that is what comes here most.
+    if (td_likely(size > TD_TABLE_BYTES))
+        return alloc_above_table(size, on_failure);
+    return td_alloc(size, on_failure);
 }
 
 TD_DEFINE_MALLOC(malloc)

@@ -1,5 +1,6 @@
 // A program that forks while other threads allocate, holding a lock that fork waits for: a library's, or glibc's list
 // of streams. In C, and without the C++ library: nothing allocates before the library's constructor has run.
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,6 +14,12 @@
 #define FORKS 300
 #define LINES 20
 #define LINE_BYTES ((size_t)200000)
+
+// Not through a stream: another thread may hold their list.
+static void fail(const char *call) {
+    dprintf(STDERR_FILENO, "%s: %s\n", call, strerror(errno));
+    _exit(EXIT_FAILURE);
+}
 
 static void *allocate_guarded(void *unused) {
     void *objects[200];
@@ -46,7 +53,7 @@ static void *read_lines(void *stream) {
             char *line = NULL;
             size_t capacity = 0;
             if (getline(&line, &capacity, stream) < 0) {
-                _exit(EXIT_FAILURE);
+                fail("getline");
             }
             free(line);
         }
@@ -57,7 +64,7 @@ static void *read_lines(void *stream) {
 static FILE *make_lines(void) {
     FILE *stream = tmpfile();
     if (stream == NULL) {
-        exit(EXIT_FAILURE);
+        fail("tmpfile");
     }
     char *line = malloc(LINE_BYTES);
     memset(line, 'x', LINE_BYTES);
@@ -66,19 +73,27 @@ static FILE *make_lines(void) {
         fwrite(line, 1, LINE_BYTES, stream);
     }
     free(line);
+    // Nothing pending: a child's fflush would write it where the parent reads.
+    if (fflush(stream) != 0) {
+        fail("fflush");
+    }
     return stream;
 }
 
 static void start(void *(*function)(void *), void *argument) {
     pthread_t thread;
     if (pthread_create(&thread, NULL, function, argument) != 0) {
-        exit(EXIT_FAILURE);
+        fail("pthread_create");
     }
 }
 
 static void expect_success_of(pid_t pid) {
     int status = -1;
-    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
+    if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+        fail("fork");
+    }
+    if (status != 0) {
+        dprintf(STDERR_FILENO, "the child's status is %#x\n", status);
         _exit(EXIT_FAILURE);
     }
 }

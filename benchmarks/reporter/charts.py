@@ -2,6 +2,7 @@
 
 import io
 import re
+import textwrap
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import matplotlib
@@ -171,7 +172,7 @@ def bars(groups: List[str], labels: List[str], looks: Dict[str, Look], values: D
          salt: str, alternative: str) -> str:
     """Groups of bars, one bar per allocator (`labels` names them in the order of `looks`)."""
     figure, axes = plt.subplots(figsize=(13.0, 3.8))
-    figure.subplots_adjust(left=0.035, right=0.995, top=0.86, bottom=0.11)
+    figure.subplots_adjust(left=0.035, right=0.995, top=0.86, bottom=0.15)
     width = 0.84 / max(len(looks), 1)
     ceiling = _bars_ceiling(values)
     for index, (key, look) in enumerate(looks.items()):
@@ -183,7 +184,7 @@ def bars(groups: List[str], labels: List[str], looks: Dict[str, Look], values: D
                      alpha=1.0 if look.order >= 10 else 0.7, label=labels[index] if group == 0 else None)
             if value > ceiling:
                 axes.text(x, ceiling * 1.01, f"{value:.0f}", ha="center", va="bottom", fontsize=8.5, color=look.colour)
-    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xticks(range(len(groups)), [textwrap.fill(group, 16) for group in groups])
     axes.set_xlim(-0.6, len(groups) - 0.4)
     axes.set_ylim(0, ceiling * 1.08)
     axes.set_title(unit, loc="left", fontsize=10, color=FAINT, pad=8)

@@ -15,8 +15,8 @@
 #include "benchmarks/harness/harness.h"
 #include "benchmarks/harness/random.h"
 
-ABSL_FLAG(uint64_t, operations, 40960, "operations per repetition of each kernel");
-ABSL_FLAG(uint64_t, repetitions, 41, "repetitions of each kernel");
+ABSL_FLAG(uint64_t, operations, 8192, "operations per repetition of each kernel");
+ABSL_FLAG(uint64_t, repetitions, 205, "repetitions of each kernel");
 ABSL_FLAG(uint64_t, max_size, 1000, "largest object of the kernels with random sizes, bytes");
 
 namespace {

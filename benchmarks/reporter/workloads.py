@@ -85,8 +85,8 @@ FASTPATH = Workload(
     "objects are allocated, then freed newest first (LIFO) or oldest first (FIFO); the ring replaces objects of random "
     "sizes up to 1,000 bytes in a random one of 4,096 places; realloc doubles an object four times. The empty calls are "
     "pairs without an allocator: two functions that do nothing, reached as a preloaded library’s are.",
-    quick={"repetitions": 9},
-    full={"repetitions": 41},
+    quick={"repetitions": 45},
+    full={"repetitions": 205},
 )
 
 REPORT = CLASSIC + [FASTPATH]

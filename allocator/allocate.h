@@ -70,13 +70,24 @@ void *td_alloc_any(size_t size, enum td_on_failure on_failure);
     }
 #endif
 
+// The class that has room for a small multiple of the alignment, a power of two, consists of multiples. 0, or more than
+// TD_TABLE_BYTES: no bytes, or too many.
+static inline size_t td_aligned_bytes(size_t size, size_t alignment) {
+    return (size + alignment - 1) & -alignment;
+}
+
 // An object of at least `size` at a multiple of `alignment`, a power of two.
 static inline TD_ALWAYS_INLINE void *td_alloc_aligned(size_t size, size_t alignment, enum td_on_failure on_failure) {
-    // The class that has room for a small multiple of the alignment consists of multiples. 0: no bytes, or too many.
-    size_t bytes = (size + alignment - 1) & -alignment;
+    size_t bytes = td_aligned_bytes(size, alignment);
     if (td_likely(bytes - 1 < TD_TABLE_BYTES))
         return td_alloc_class(td_class_code_table[bytes], true, bytes, on_failure);
     return td_alloc_aligned_slow(size, alignment, on_failure);
+}
+
+// The same if the caches have one at hand, or NULL.
+static inline TD_ALWAYS_INLINE void *td_pop_aligned(size_t size, size_t alignment) {
+    size_t bytes = td_aligned_bytes(size, alignment);
+    return td_likely(bytes - 1 < TD_TABLE_BYTES) ? td_frontend_pop(td_class_code_table[bytes], true) : NULL;
 }
 
 static inline TD_ALWAYS_INLINE void td_free(void *pointer) {

@@ -44,12 +44,17 @@
 #include "frontends/frontend.h"
 #include "middle/middle.h"
 
-static inline TD_ALWAYS_INLINE void *alloc_above_table(size_t size, enum td_on_failure on_failure) {
-    if (size <= TD_MAX_SMALL_BYTES)
-        return td_alloc_class(td_class_code(td_class_of_medium(size)), false, size, on_failure);
+// Apart from what small sizes need, which then saves no registers.
+static TD_NOINLINE void *alloc_above_small(size_t size, enum td_on_failure on_failure) {
     bool is_zero;
     void *object = td_alloc_large(size, TD_MIN_OBJECT_BYTES, &is_zero);
     return td_likely(object != NULL) || on_failure == TD_RETURN_NULL ? object : td_new_failed(size);
+}
+
+static inline TD_ALWAYS_INLINE void *alloc_above_table(size_t size, enum td_on_failure on_failure) {
+    if (td_likely(size <= TD_MAX_SMALL_BYTES))
+        return td_alloc_class(td_class_code(td_class_of_medium(size)), false, size, on_failure);
+    return alloc_above_small(size, on_failure);
 }
 
 TD_NOINLINE void *td_alloc_above_table(size_t size, enum td_on_failure on_failure) {
@@ -143,7 +148,7 @@ TD_EXPORT void *calloc(size_t count, size_t size) {
     return td_likely(object != NULL) ? memset(object, 0, bytes) : calloc_slow(bytes);
 }
 
-static void *reallocate_by_copy(void *old, size_t old_bytes, size_t size) {
+static TD_NOINLINE void *reallocate_by_copy(void *old, size_t old_bytes, size_t size) {
     void *object = td_alloc(size, TD_RETURN_NULL);
     if (td_unlikely(object == NULL))
         return NULL;
@@ -153,13 +158,13 @@ static void *reallocate_by_copy(void *old, size_t old_bytes, size_t size) {
 }
 
 // A small object stays where it is while it fits and wastes less than half.
-static void *reallocate_small(void *pointer, size_t class_index, size_t size) {
+static inline TD_ALWAYS_INLINE void *reallocate_small(void *pointer, size_t class_index, size_t size) {
     size_t bytes = td_class_bytes(class_index);
     bool fits = size <= bytes && (size >= bytes / 2 || bytes == TD_MIN_OBJECT_BYTES);
     return fits ? pointer : reallocate_by_copy(pointer, bytes, size);
 }
 
-static TD_NOINLINE void *reallocate_large(void *pointer, size_t size) {
+static void *reallocate_large(void *pointer, size_t size) {
     size_t bytes = td_large_usable_bytes(pointer, "realloc");
     td_frontend_maintain();
     void *object = td_large_resize(pointer, size);
@@ -167,7 +172,7 @@ static TD_NOINLINE void *reallocate_large(void *pointer, size_t size) {
 }
 
 // realloc(pointer, 0) frees, as glibc's does, and returns NULL.
-static inline TD_ALWAYS_INLINE void *reallocate(void *pointer, size_t size) {
+static TD_NOINLINE void *reallocate_slow(void *pointer, size_t size) {
     if (pointer == NULL)
         return td_alloc(size, TD_RETURN_NULL);
     if (size == 0) {
@@ -175,13 +180,18 @@ static inline TD_ALWAYS_INLINE void *reallocate(void *pointer, size_t size) {
         return NULL;
     }
     size_t class_index = td_page_map_class(pointer);
-    if (td_likely(class_index != 0)) {
-        // Else what is no object is noticed as it is after a free: when it leaves the cache.
-        if (TD_DEBUG || td_unlikely(td_is_checked))
-            td_middle_check_object(class_index, pointer, "realloc");
-        return reallocate_small(pointer, class_index, size);
-    }
-    return reallocate_large(pointer, size);
+    if (class_index == 0)
+        return reallocate_large(pointer, size);
+    td_middle_check_object(class_index, pointer, "realloc");
+    return reallocate_small(pointer, class_index, size);
+}
+
+static inline TD_ALWAYS_INLINE void *reallocate(void *pointer, size_t size) {
+    size_t class_index = td_page_map_class(pointer);
+    // Without the check what is no object is noticed as it is after a free: when it leaves the cache.
+    if (td_unlikely(class_index == 0 || size == 0 || TD_DEBUG || td_is_checked))
+        return reallocate_slow(pointer, size);
+    return reallocate_small(pointer, class_index, size);
 }
 
 TD_EXPORT void *realloc(void *pointer, size_t size) {
@@ -203,14 +213,25 @@ static inline size_t aligned_bytes(size_t size, size_t alignment) {
     return (size_t)1 << (64 - __builtin_clzll(td_max(size, alignment) - 1));
 }
 
-TD_NOINLINE void *td_alloc_aligned_slow(size_t size, size_t alignment, enum td_on_failure on_failure) {
-    if (alignment <= TD_MIN_OBJECT_BYTES)
-        return td_alloc(size, on_failure);
+// For what no bin has.
+static TD_NOINLINE void *alloc_aligned_slowest(size_t size, size_t alignment, enum td_on_failure on_failure) {
     size_t bytes = aligned_bytes(size, alignment);
     bool is_zero;
     void *object = td_likely(bytes <= TD_MAX_SMALL_BYTES) ? td_alloc(bytes, TD_RETURN_NULL)
                                                           : td_alloc_large(size, alignment, &is_zero);
     return td_likely(object != NULL) || on_failure == TD_RETURN_NULL ? object : td_new_aligned_failed(size, alignment);
+}
+
+TD_NOINLINE void *td_alloc_aligned_slow(size_t size, size_t alignment, enum td_on_failure on_failure) {
+    if (alignment <= TD_MIN_OBJECT_BYTES)
+        return td_alloc(size, on_failure);
+    size_t bytes = aligned_bytes(size, alignment);
+    if (td_likely(bytes > TD_TABLE_BYTES && bytes <= TD_MAX_SMALL_BYTES)) {
+        void *object = td_frontend_pop(td_class_code(td_class_of_medium(bytes)), false);
+        if (td_likely(object != NULL))
+            return object;
+    }
+    return alloc_aligned_slowest(size, alignment, on_failure);
 }
 
 // Whether an object of `size` bytes, at some alignment, can have come from the class and lie where it does.
@@ -247,14 +268,23 @@ static bool is_power_of_two(size_t value) {
     return value != 0 && (value & (value - 1)) == 0;
 }
 
-TD_EXPORT int posix_memalign(void **result, size_t alignment, size_t size) {
-    if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0)
-        return EINVAL;
+// errno may be set on the way, and posix_memalign does not.
+static TD_NOINLINE int posix_memalign_slow(void **result, size_t alignment, size_t size) {
     int saved_errno = errno;
     void *object = td_alloc_aligned(size, alignment, TD_RETURN_NULL);
     errno = saved_errno;
     if (object == NULL)
         return ENOMEM;
+    *result = object;
+    return 0;
+}
+
+TD_EXPORT int posix_memalign(void **result, size_t alignment, size_t size) {
+    if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0)
+        return EINVAL;
+    void *object = td_pop_aligned(size, alignment);
+    if (td_unlikely(object == NULL))
+        return posix_memalign_slow(result, alignment, size);
     *result = object;
     return 0;
 }

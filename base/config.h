@@ -77,6 +77,8 @@
 // Calls that a thread beyond the few makes with locked slabs before it gets one of its own: by then they have cost it
 // about as much more as the first refills of a slab of its own would have.
 #define TD_YOUNG_CALLS (TD_TINY ? 64 : 4096)
+// Objects that a thread frees with locked slabs before it counts as a thread that calls.
+#define TD_FIRST_FREES (TD_TINY ? 4 : 64)
 
 // Slabs of threads that exited which keep their objects for the next threads, for each CPU.
 #define TD_WARM_SLABS (TD_TINY ? 1 : 8)

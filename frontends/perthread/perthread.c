@@ -22,7 +22,8 @@
 static struct td_slab no_slab;
 
 __thread struct td_slab *td_thread_slab = &no_slab;
-static __thread unsigned young_calls;  // owner only; 0: the thread has not called yet
+static __thread unsigned young_calls;  // owner only; 0: the thread has not called yet, but for `first_frees`
+static __thread unsigned first_frees;  // owner only; what it freed before it called
 static __thread bool is_exiting;       // owner only; its slab is given back, it gets no other
 
 static struct td_lock maintenance_lock;
@@ -80,11 +81,17 @@ struct attachment {
     struct td_slab *slab;
 };
 
-static TD_NOINLINE struct attachment attach_young(void) {
+static TD_NOINLINE struct attachment attach_young(bool frees) {
     initialise_once();
     if (td_load_relaxed(&is_checked))
         return (struct attachment){&td_slab_plain_ops, NULL};
     if (young_calls == 0) {
+        // A detached thread that has never called may do so when nobody can be told any more that it exits: glibc has
+        // it free what belonged to threads before it. What it got then would be lost.
+        if (frees && first_frees < TD_FIRST_FREES) {
+            first_frees++;
+            return (struct attachment){&td_locked_slab_ops, td_locked_slab_of_cpu()};
+        }
         young_calls = 1;
         td_budget_add_thread();
         pthread_setspecific(exit_key, &no_slab);  // for `thread_exits` to be called
@@ -101,9 +108,10 @@ static TD_NOINLINE struct attachment attach_young(void) {
     return (struct attachment){&td_locked_slab_ops, td_locked_slab_of_cpu()};
 }
 
-static struct attachment attach(void) {
+// `frees`: not to allocate.
+static struct attachment attach(bool frees) {
     struct td_slab *slab = td_thread_slab;
-    return td_likely(slab != &no_slab) ? (struct attachment){&td_slab_plain_ops, slab} : attach_young();
+    return td_likely(slab != &no_slab) ? (struct attachment){&td_slab_plain_ops, slab} : attach_young(frees);
 }
 
 // An object from a bin of the thread's own slab that is empty, or from a locked slab.
@@ -117,7 +125,7 @@ static void *alloc_from(struct attachment with, size_t class_index) {
 }
 
 static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum td_on_failure on_failure) {
-    void *object = alloc_from(attach(), class_index);
+    void *object = alloc_from(attach(false), class_index);
     if (td_unlikely(object == NULL))
         object = td_slab_alloc_drained(class_index);
     return td_likely(object != NULL) ? object : td_slab_alloc_failed(size, on_failure);
@@ -138,7 +146,7 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
 }
 
 void td_frontend_free_slow(void *pointer, size_t class_index) {
-    struct attachment with = attach();
+    struct attachment with = attach(true);
     if (with.slab == NULL) {
         td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
     } else if (with.ops == &td_locked_slab_ops) {

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/atomic.h"
 #include "base/lock.h"
@@ -90,8 +92,9 @@ int td_os_purge(void *address, size_t bytes) {
 bool td_os_is_locked(void *address, size_t bytes) {
     int saved_errno = errno;
     count_call();
-    // For memory without a file this does nothing but look. MADV_COLD would split a hugepage.
-    bool is_locked = msync(address, bytes, MS_ASYNC | MS_INVALIDATE) != 0 && errno == EBUSY;
+    // For memory without a file this does nothing but look. MADV_COLD would split a hugepage. Not the C library's
+    // msync: that is a cancellation point, and realloc may be none.
+    bool is_locked = syscall(SYS_msync, address, bytes, MS_ASYNC | MS_INVALIDATE) != 0 && errno == EBUSY;
     errno = saved_errno;
     return is_locked;
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/minmax.h"
@@ -34,7 +35,8 @@ static _Noreturn void line_print_and_abort(struct line *line) {
 void td_write_stderr(const char *text, size_t length) {
     int saved_errno = errno;
     while (length > 0) {
-        ssize_t written = write(STDERR_FILENO, text, length);
+        // Not the C library's write: a thread that is to be cancelled would end there instead of the process.
+        long written = syscall(SYS_write, STDERR_FILENO, text, length);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0)

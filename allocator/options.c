@@ -28,14 +28,19 @@ static bool parse_number(const char *text, uint64_t *number) {
     return true;
 }
 
+// A bad value changes nothing.
 static bool parse_switch(const char *text, bool *is_on) {
-    *is_on = strcmp(text, "1") == 0;
-    return *is_on || strcmp(text, "0") == 0;
+    bool is_one = strcmp(text, "1") == 0;
+    if (!is_one && strcmp(text, "0") != 0)
+        return false;
+    *is_on = is_one;
+    return true;
 }
 
 static bool apply_stats(const char *value) {
-    td_options.prints_stats_at_exit = strcmp(value, "exit") == 0;
-    return td_options.prints_stats_at_exit;
+    bool is_exit = strcmp(value, "exit") == 0;
+    td_options.prints_stats_at_exit = td_options.prints_stats_at_exit || is_exit;
+    return is_exit;
 }
 
 static bool apply_decay_ms(const char *value) {

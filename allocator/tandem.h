@@ -22,9 +22,9 @@ const char *tandem_front_end(void);
 
 // How that front end works in this process: "rseq (glibc)", "rseq (own)" or "locked" for percpu, "thread-local" for
 // perthread, "none" without Tandem. This is about the process. Some threads use slabs behind locks all the same: with
-// percpu those for which the kernel registers no rseq area; with perthread those that exit, and new ones for their
-// first 4,096 calls where 8 threads for each CPU have slabs already. With the option `check` the answer is the same,
-// though no cache is used.
+// percpu those for which the kernel registers no rseq area; with perthread those that exit, those that have freed up to
+// 64 objects and allocated none, and new ones for their first 4,096 calls where 8 threads for each CPU have slabs
+// already. With the option `check` the answer is the same, though no cache is used.
 const char *tandem_mode(void);
 
 // What names the slab that a thread uses: "mm_cid", "cpu_id", "cpu" (the locked mode), "thread" or "none".

@@ -125,7 +125,14 @@ static void *alloc_from(struct attachment with, size_t class_index) {
 }
 
 static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum td_on_failure on_failure) {
-    void *object = alloc_from(attach(false), class_index);
+    bool is_first = td_thread_slab == &no_slab;
+    struct attachment with = attach(false);
+    void *object = NULL;
+    // The slab that another thread has left may have objects of the class.
+    if (td_unlikely(is_first) && td_thread_slab != &no_slab)
+        object = td_slab_swap_and_pop(with.ops, with.slab, class_index);
+    if (td_likely(object == NULL))
+        object = alloc_from(with, class_index);
     if (td_unlikely(object == NULL))
         object = td_slab_alloc_drained(class_index);
     return td_likely(object != NULL) ? object : td_slab_alloc_failed(size, on_failure);
@@ -146,6 +153,7 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
 }
 
 void td_frontend_free_slow(void *pointer, size_t class_index) {
+    bool is_first = td_thread_slab == &no_slab;
     struct attachment with = attach(true);
     if (with.slab == NULL) {
         td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
@@ -154,6 +162,9 @@ void td_frontend_free_slow(void *pointer, size_t class_index) {
     } else {
         if (td_unlikely(td_slab_was_freed_last(with.slab, class_index, pointer)))
             td_fatal_double_free(pointer, td_class_bytes(class_index));
+        // The slab that another thread has left may have room.
+        if (td_unlikely(is_first) && with.ops->push_batch(with.slab, class_index, &pointer, 1) != 0)
+            return;
         td_budget_claim(with.slab, class_index);
         td_slab_overflow(with.ops, with.slab, class_index, pointer);
     }

@@ -101,6 +101,14 @@ TEST_F(options, a_bad_one_does_not_spoil_the_others) {
     EXPECT_NE(outcome.err.find(tandem_front_end(), messages.size()), std::string::npos) << outcome;
 }
 
+TEST_F(options, a_bad_value_leaves_an_earlier_good_one) {
+    child::outcome outcome = run_with_options("stats=exit,stats=never");
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+    const std::string message = bad_value("stats", "never");
+    ASSERT_EQ(outcome.err.substr(0, message.size()), message) << outcome;
+    EXPECT_NE(outcome.err.find(tandem_front_end(), message.size()), std::string::npos) << outcome;
+}
+
 TEST_F(options, a_very_long_one_is_cut_or_reported_but_does_no_harm) {
     child::outcome outcome = run_with_options(std::string(50000, 'x') + "=" + std::string(50000, 'y'));
     EXPECT_TRUE(outcome.succeeded()) << outcome.status << ' ' << outcome.signal;

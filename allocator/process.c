@@ -1,5 +1,7 @@
 // What happens once in a process: options at its start, fork(2), statistics at its end, the background thread.
 #define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -83,6 +85,14 @@ void td_process_register_fork_handlers(void) {
         pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
+// What a program that began without stderr opens as descriptor 2 is a file of its own.
+static bool is_stderr_open(void) {
+    int saved_errno = errno;
+    bool is_open = fcntl(STDERR_FILENO, F_GETFD) != -1;
+    errno = saved_errno;
+    return is_open;
+}
+
 // The arguments are glibc's. What comes before its own constructor, as -z initfirst does, finds no environment yet.
 static void process_begins(int count, char **arguments, char **environment) {
     (void)count;
@@ -91,6 +101,7 @@ static void process_begins(int count, char **arguments, char **environment) {
         environ = environment;
     td_process_register_fork_handlers();
     td_options_apply();
+    td_options.prints_stats_at_exit = td_options.prints_stats_at_exit && is_stderr_open();
     if (td_options.has_background_thread)
         start_background_thread();
 }

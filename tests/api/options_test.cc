@@ -2,6 +2,8 @@
 #include <cstdio>
 #include <string>
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/api/every_allocation.h"
@@ -124,6 +126,24 @@ TEST_F(options, stats_at_exit) {
         EXPECT_NE(outcome.err.find(part), std::string::npos) << '"' << part << "\" is missing: " << outcome;
     }
     EXPECT_EQ(outcome.err.back(), '\n');
+}
+
+CHILD_ROLE(write_to_a_file_as_descriptor_2) {
+    int file = open(child::arguments()[0].c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    return file == STDERR_FILENO && write(file, "data", 4) == 4 ? 0 : 1;
+}
+
+TEST_F(options, no_stats_in_a_file_that_a_program_without_stderr_opens) {
+    const std::string path = testing::TempDir() + "options_test_" + std::to_string(getpid());
+    child::settings settings = child::with_environment({"TANDEM_OPTIONS=stats=exit"});
+    settings.arguments = {path};
+    settings.before_exec = [] { return close(STDERR_FILENO) == 0; };
+    child::outcome outcome = child::run("write_to_a_file_as_descriptor_2", settings);
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+    struct stat file = {};
+    EXPECT_EQ(stat(path.c_str(), &file), 0);
+    EXPECT_EQ(file.st_size, 4);
+    unlink(path.c_str());
 }
 
 CHILD_ROLE(exit_at_once) {

@@ -82,14 +82,13 @@ void *td_large_alloc(size_t size, size_t alignment, bool *is_zero) {
 }
 
 void td_large_report(const void *pointer, const char *call) {
-    bool is_free_call = strcmp(call, "malloc_usable_size") != 0;
     struct td_segment_run *run = td_page_map_run(pointer);
     if (run == NULL)
         td_fatal_foreign(call, pointer);
     if (run->state == TD_RUN_LARGE && (uintptr_t)pointer < run->base + run->bytes)
         td_fatal_interior(call, pointer, run->bytes);
-    if (run->state == TD_RUN_DIRTY && run->base == (uintptr_t)pointer && run->bytes != 0 && is_free_call)
-        td_fatal_double_free(pointer, run->bytes);
+    if (run->state == TD_RUN_DIRTY && run->base == (uintptr_t)pointer && run->bytes != 0)
+        td_fatal_freed(call, pointer, run->bytes);
     if (run->state != TD_RUN_SPANS)
         td_fatal_foreign(call, pointer);
 
@@ -101,8 +100,8 @@ void td_large_report(const void *pointer, const char *call) {
     size_t object_bytes = span->class_index != 0 ? td_class_bytes(span->class_index) : span_bytes;
     if (offset % object_bytes != 0)
         td_fatal_interior(call, pointer, object_bytes);
-    if (span->state == TD_SPAN_FREE && is_free_call)
-        td_fatal_double_free(pointer, object_bytes);
+    if (span->state == TD_SPAN_FREE)
+        td_fatal_freed(call, pointer, object_bytes);
     td_fatal_foreign(call, pointer);
 }
 

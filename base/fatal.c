@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -60,6 +61,20 @@ void td_fatal_double_free(const void *pointer, size_t object_bytes) {
     td_text_string(&line.text, "double free of ");
     td_text_pointer(&line.text, pointer);
     td_text_string(&line.text, " (");
+    td_text_decimal(&line.text, object_bytes);
+    td_text_string(&line.text, "-byte object)");
+    line_print_and_abort(&line);
+}
+
+void td_fatal_freed(const char *call, const void *pointer, size_t object_bytes) {
+    if (strcmp(call, "malloc_usable_size") != 0)
+        td_fatal_double_free(pointer, object_bytes);
+    struct line line;
+    line_begin(&line);
+    td_text_string(&line.text, call);
+    td_text_string(&line.text, " of ");
+    td_text_pointer(&line.text, pointer);
+    td_text_string(&line.text, ", which is free (");
     td_text_decimal(&line.text, object_bytes);
     td_text_string(&line.text, "-byte object)");
     line_print_and_abort(&line);

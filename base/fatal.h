@@ -12,6 +12,10 @@ _Noreturn void td_fatal(const char *message);
 // "tandem: double free of 0x... (48-byte object)"
 _Noreturn void td_fatal_double_free(const void *pointer, size_t object_bytes);
 
+// What is free already: for malloc_usable_size "tandem: CALL of 0x..., which is free (48-byte object)", else a double
+// free, since realloc frees as well.
+_Noreturn void td_fatal_freed(const char *call, const void *pointer, size_t object_bytes);
+
 // "tandem: CALL of 0x..., which was not allocated here"; `call` is "free", "realloc" or "malloc_usable_size".
 _Noreturn void td_fatal_foreign(const char *call, const void *pointer);
 

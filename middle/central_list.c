@@ -434,7 +434,7 @@ void td_central_check_object(size_t class_index, const void *pointer, const char
     size_t index = index_in_span(span, class_index, pointer, call);
     // Without the lock: the bit of an object in use does not change.
     if ((td_load_relaxed(&span->free_bits[index / 64]) >> (index % 64) & 1) != 0)
-        td_fatal_double_free(pointer, td_class_bytes(class_index));
+        td_fatal_freed(call, pointer, td_class_bytes(class_index));
 }
 
 void td_central_get_stats(size_t class_index, struct td_central_stats *stats) {

@@ -390,6 +390,8 @@ TEST_F(large_death_test, misuse_ends_the_process_with_its_line) {
         deallocate(memory);
         EXPECT_EXIT(deallocate(memory), testing::KilledBySignal(SIGABRT),
                     "tandem: double free of 0x[0-9a-f]+ \\([0-9]+-byte object\\)");
+        EXPECT_EXIT(td_large_usable_bytes(memory, "malloc_usable_size"), testing::KilledBySignal(SIGABRT),
+                    "tandem: malloc_usable_size of 0x[0-9a-f]+, which is free \\([0-9]+-byte object\\)");
         deallocate(other);
     }
 }

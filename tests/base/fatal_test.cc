@@ -18,6 +18,10 @@ TEST(fatal_death_test, each_misuse_has_its_line) {
     EXPECT_EXIT(td_fatal("what it is"), testing::KilledBySignal(SIGABRT), "^tandem: what it is\n$");
     EXPECT_EXIT(td_fatal_double_free(somewhere, 48), testing::KilledBySignal(SIGABRT),
                 "^tandem: double free of 0x7f0012345670 \\(48-byte object\\)\n$");
+    EXPECT_EXIT(td_fatal_freed("realloc", somewhere, 48), testing::KilledBySignal(SIGABRT),
+                "^tandem: double free of 0x7f0012345670 \\(48-byte object\\)\n$");
+    EXPECT_EXIT(td_fatal_freed("malloc_usable_size", somewhere, 48), testing::KilledBySignal(SIGABRT),
+                "^tandem: malloc_usable_size of 0x7f0012345670, which is free \\(48-byte object\\)\n$");
     EXPECT_EXIT(td_fatal_foreign("free", somewhere), testing::KilledBySignal(SIGABRT),
                 "^tandem: free of 0x7f0012345670, which was not allocated here\n$");
     EXPECT_EXIT(td_fatal_interior("realloc", somewhere, 65536), testing::KilledBySignal(SIGABRT),

@@ -465,6 +465,8 @@ TEST_F(central_list_death_test, what_is_no_object_in_use_ends_the_process) {
                 "tandem: double free of 0x[0-9a-f]+ \\(48-byte object\\)");
     EXPECT_EXIT(td_central_check_object(class_index, freed, "realloc"), testing::KilledBySignal(SIGABRT),
                 "tandem: double free of 0x[0-9a-f]+ \\(48-byte object\\)");
+    EXPECT_EXIT(td_central_check_object(class_index, freed, "malloc_usable_size"), testing::KilledBySignal(SIGABRT),
+                "tandem: malloc_usable_size of 0x[0-9a-f]+, which is free \\(48-byte object\\)");
     void *interior = static_cast<char *>(held[0]) + 16;
     EXPECT_EXIT(td_central_return(class_index, &interior, 1), testing::KilledBySignal(SIGABRT),
                 "tandem: free of 0x[0-9a-f]+, which points inside a 48-byte object");

@@ -1,7 +1,8 @@
 // Tandem's extension API: what malloc(3) has no name for.
 //
 // Link `//allocator:tandem` and include this header. Every function may be called from any thread and whichever malloc
-// the binary has: with one that is not Tandem, the functions answer "none", zero or NULL and change nothing.
+// the binary has: with one that is not Tandem, the functions answer "none", zero or NULL and change nothing, errno
+// included. A library that is preloaded should be of the header's version: structures may grow with later ones.
 #ifndef ALLOCATOR_TANDEM_H_
 #define ALLOCATOR_TANDEM_H_
 
@@ -46,8 +47,8 @@ void tandem_flush(void);
 size_t tandem_release_memory(size_t bytes);
 
 // An object of at least `size` bytes and its usable size (P0901, `std::allocate_at_least`). Aligned as malloc(3)'s.
-// On failure `pointer` is NULL, `size` 0 and errno ENOMEM. To be freed with free(3), or with free_sized(3) and any size
-// between the one asked for and the one returned.
+// On failure `pointer` is NULL, `size` 0 and errno ENOMEM; without Tandem always NULL, so be ready to call malloc. To
+// be freed with free(3), or with free_sized(3) and any size between the one asked for and the one returned.
 struct tandem_sized_pointer {
     void *pointer;
     size_t size;  // bytes
@@ -87,7 +88,8 @@ void tandem_get_stats(struct tandem_stats *stats);
 // Writes the statistics as text or as one JSON object, at most `capacity` bytes with the final NUL, as snprintf(3)
 // does. Returns the length that the whole text has. Allocates nothing.
 //
-// Without Tandem the JSON is `{}`. With it, it has a number for each field of `tandem_stats`, by the field's name, and
+// Without Tandem the text is "tandem: none" and a newline, and the JSON `{}`. With it, that has a number for each field
+// of `tandem_stats`, by the field's name, and
 //
 //   version, front_end, mode, index, reason   strings: what `tandem_version` to `tandem_mode_reason` return
 //   classes                                   a list of {"object_bytes": N, "objects_out": N}: how many objects of a

@@ -1,4 +1,8 @@
+#define _GNU_SOURCE
 #include "allocator/statistics.h"
+
+#include <errno.h>
+#include <unistd.h>
 
 #include "backend/backend.h"
 #include "base/atomic.h"
@@ -141,6 +145,11 @@ void td_statistics_write_json(struct td_text *text) {
 void td_statistics_print(void) {
     char buffer[PRINT_BYTES];
     struct td_text text = {buffer, sizeof buffer, 0};
+    td_text_string(&text, "process ");
+    td_text_decimal(&text, (uint64_t)getpid());
+    td_text_string(&text, " (");
+    td_text_string(&text, program_invocation_short_name);
+    td_text_string(&text, "):\n");
     td_statistics_write_text(&text);
     td_write_stderr(buffer, td_min(text.length, sizeof buffer));
 }

@@ -13,7 +13,7 @@ void td_statistics_get(struct tandem_stats *stats);
 void td_statistics_write_text(struct td_text *text);
 void td_statistics_write_json(struct td_text *text);
 
-// The text, on stderr.
+// A line that names the process, which has children that print as well, and the text, on stderr.
 void td_statistics_print(void);
 
 #pragma GCC visibility pop

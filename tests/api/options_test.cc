@@ -122,6 +122,8 @@ TEST_F(options, stats_at_exit) {
     child::outcome outcome = run_with_options("stats=exit");
     EXPECT_TRUE(outcome.succeeded()) << outcome;
     EXPECT_EQ(outcome.out, "");
+    EXPECT_EQ(outcome.err.rfind("process ", 0), 0u) << outcome;
+    EXPECT_LT(outcome.err.find("):\ntandem "), outcome.err.find('\n')) << outcome;
     for (const char *part : {tandem_version(), tandem_front_end(), tandem_mode()}) {
         EXPECT_NE(outcome.err.find(part), std::string::npos) << '"' << part << "\" is missing: " << outcome;
     }

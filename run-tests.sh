@@ -2,8 +2,13 @@
 # Installs what is missing and runs all tests: with GCC, with assertions, with clang,
 # under the sanitizers, as an external repository of another workspace, and how the source reads.
 # Ends with a line "N passed, N failed"; the exit status says whether nothing failed.
+# Usage: ./run-tests.sh
 # BAZEL names the command, with startup options if need be.
 set -u
+if [ $# -ne 0 ]; then
+    echo "run-tests.sh: takes no arguments; for single tests: bazel test //tests/..." >&2
+    exit 2
+fi
 cd "$(dirname "$0")"
 tools/install.sh build test || exit 1
 

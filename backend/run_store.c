@@ -134,6 +134,10 @@ bool td_run_store_provide(size_t segments) {
     // Threads that run out of memory at the same time wait for the first one's mapping, which may do for all.
     td_lock_acquire(&growth_lock, TD_RANK_GROWTH);
     bool is_there = has_fit(segments) || td_run_store_grow(segments);
+    // Where address space is limited, free runs that are too short may have taken it. Not for a size beyond all reason.
+    bool may_unmap = segments > 1 && segments <= td_run_store_mapped_bytes() / TD_SEGMENT_BYTES;
+    while (!is_there && may_unmap && td_run_store_unmap_one())
+        is_there = td_run_store_grow(segments);
     td_lock_release(&growth_lock, TD_RANK_GROWTH);
     return is_there;
 }

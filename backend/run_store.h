@@ -36,6 +36,7 @@ void td_run_store_join_clean(void);
 // Maps at least `segments` more. False if the system refuses.
 bool td_run_store_grow(size_t segments);
 // The same unless there is a free run of that length by now: of many threads that lack one at the same time, one maps.
+// What the system refuses it may give for the address space of shorter free runs.
 bool td_run_store_provide(size_t segments);
 
 // Takes and releases the locks of growth and of the back end.

@@ -187,6 +187,34 @@ TEST(exhaustion, realloc_leaves_the_object_alone) {
     EXPECT_TRUE(outcome.succeeded()) << outcome;
 }
 
+// Free memory in pieces, each too short: their address space makes room for a longer one.
+CHILD_ROLE(need_more_at_once) {
+    verdict verdict;
+    std::vector<void *> objects(limit_bytes / 5000000);
+    size_t count = 0;
+    while (count < objects.size() && (objects[count] = opaque(malloc(5000000))) != nullptr) {
+        count++;
+    }
+    EXPECT_IN(verdict, count > 10);
+    for (size_t i = 0; i < count; i++) {
+        if (i % 4 != 0) {
+            free(objects[i]);
+        }
+    }
+    void *object = opaque(malloc(limit_bytes / 4));
+    EXPECT_IN(verdict, object != nullptr);
+    free(object);
+    for (size_t i = 0; i < count; i += 4) {
+        free(objects[i]);
+    }
+    return verdict.status();
+}
+
+TEST(exhaustion, pieces_make_room_for_a_longer_object) {
+    child::outcome outcome = child::run("need_more_at_once", with_limit(RLIMIT_AS, limit_bytes));
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+}
+
 CHILD_ROLE(catch_bad_alloc) {
     verdict verdict;
     for (int round = 0; round < 2; round++) {

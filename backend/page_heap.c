@@ -171,16 +171,30 @@ void td_page_heap_each(void (*visit)(struct td_segment *segment, void *argument)
             visit(td_segment_of_run(run), argument);
 }
 
-struct td_segment *td_page_heap_dirtiest(size_t dirty_min, size_t used_max_if_huge) {
-    struct td_segment *best = NULL;
-    for (size_t list = dirty_min > 0 ? 1 : 0; list <= TD_SEGMENT_PAGES; list++)
+// Keeps `segments` sorted, the dirtiest first. Returns how many they are now, `max` at most.
+static size_t insert_by_dirt(struct td_segment **segments, size_t count, size_t max, struct td_segment *segment) {
+    if (count == max && segment->dirty_free <= segments[max - 1]->dirty_free)
+        return max;
+    size_t place = count < max ? count : max - 1;
+    for (; place > 0 && segments[place - 1]->dirty_free < segment->dirty_free; place--)
+        segments[place] = segments[place - 1];
+    segments[place] = segment;
+    return td_min(count + 1, max);
+}
+
+bool td_page_heap_may_purge(const struct td_segment *segment, size_t used_max_if_huge) {
+    return !segment->is_tried && segment->dirty_free != 0 &&
+           (!segment->run.is_huge || segment->used_pages <= used_max_if_huge);
+}
+
+size_t td_page_heap_dirtiest(struct td_segment **segments, size_t max, size_t used_max_if_huge) {
+    size_t count = 0;
+    // Those of list 0 have no free pages.
+    for (size_t list = 1; list <= TD_SEGMENT_PAGES; list++)
         for (struct td_segment_run *run = lists[list]; run != NULL; run = run->next) {
             struct td_segment *segment = td_segment_of_run(run);
-            if (segment->is_tried || segment->dirty_free < dirty_min ||
-                (run->is_huge && segment->used_pages > used_max_if_huge))
-                continue;
-            if (best == NULL || segment->dirty_free > best->dirty_free)
-                best = segment;
+            if (td_page_heap_may_purge(segment, used_max_if_huge))
+                count = insert_by_dirt(segments, count, max, segment);
         }
-    return best;
+    return count;
 }

@@ -37,9 +37,11 @@ bool td_page_heap_wants_hugepages(size_t heap_bytes);
 // Calls `visit` for every segment. The function may not take or return spans.
 void td_page_heap_each(void (*visit)(struct td_segment *segment, void *argument), void *argument);
 
-// Of the segments that are not `is_tried`, the one with the most free dirty pages, at least `dirty_min` of them;
-// hugepages with more than `used_max_if_huge` pages in use are left out. NULL if there is none.
-struct td_segment *td_page_heap_dirtiest(size_t dirty_min, size_t used_max_if_huge);
+// Whether the purge may take free pages of the segment: it has dirty ones and is not `is_tried`, nor a hugepage with
+// more than `used_max_if_huge` pages in use.
+bool td_page_heap_may_purge(const struct td_segment *segment, size_t used_max_if_huge);
+// Of those segments, the ones with the most free dirty pages, the first one the most. Returns how many, `max` at most.
+size_t td_page_heap_dirtiest(struct td_segment **segments, size_t max, size_t used_max_if_huge);
 
 // Puts the segment where its counts, changed by the caller, say that it belongs.
 void td_page_heap_relink(struct td_segment *segment);

@@ -17,6 +17,9 @@
 // A hugepage with more pages in use than this one stays whole.
 #define HUGE_USED_MAX (TD_SEGMENT_PAGES / 4)
 
+// Segments that are found at once, as that walks all of them.
+#define SEGMENTS_AT_ONCE 64
+
 static uint64_t decay_ms = TD_DECAY_MS_DEFAULT;  // atomic, any thread
 static uint64_t window_start_ms;                 // guarded by td_backend_lock
 static size_t window_least_dirty;                // guarded by td_backend_lock; at the ticks since the window began
@@ -133,16 +136,22 @@ static void decline_hugepage(const struct td_segment *segment) {
     td_os_advise_hugepages((void *)segment->run.base, TD_SEGMENT_BYTES, false);
 }
 
-// Gives all free dirty pages of one segment back and adds their bytes to `*purged`. False if there is no such segment.
-static bool purge_segment(size_t *purged) {
+// Whether the segment, found before the lock was given up, may be purged still. Descriptors of segments stay such.
+static bool may_purge_locked(const struct td_segment *segment) {
+    return td_page_map_run((const void *)segment->run.base) == &segment->run &&
+           td_page_heap_may_purge(segment, HUGE_USED_MAX);
+}
+
+// Gives all free dirty pages of the segment back, if it is one still, and adds their bytes to `*purged`.
+static void purge_segment(struct td_segment *segment, size_t *purged) {
     size_t total = 0;
     size_t page = 0, pages = 0;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    struct td_segment *segment = td_page_heap_dirtiest(1, HUGE_USED_MAX);
+    bool may_purge = may_purge_locked(segment);
     // Locked memory, and less than a page of the system's, stay dirty: then the next segment's turn comes.
-    if (segment != NULL)
+    if (may_purge)
         segment->is_tried = true;
-    while (segment != NULL && hold_range(segment, &page, &pages)) {
+    while (may_purge && hold_range(segment, &page, &pages)) {
         uintptr_t base = segment->run.base;
         bool was_huge = segment->run.is_huge;
         td_store_relaxed(&segment->run.is_huge, false);
@@ -161,7 +170,17 @@ static bool purge_segment(size_t *purged) {
     }
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     *purged += total;
-    return segment != NULL;
+}
+
+// The same for the dirtiest segments, until `*purged` is `bytes`. False if there are none.
+static bool purge_dirtiest(size_t bytes, size_t *purged) {
+    struct td_segment *segments[SEGMENTS_AT_ONCE];
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    size_t count = td_page_heap_dirtiest(segments, SEGMENTS_AT_ONCE, HUGE_USED_MAX);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    for (size_t i = 0; i < count && *purged < bytes; i++)
+        purge_segment(segments[i], purged);
+    return count != 0;
 }
 
 static void forget_try(struct td_segment *segment, void *argument) {
@@ -178,8 +197,8 @@ size_t td_backend_purge(size_t bytes) {
     while (total < bytes && purge_run(number, bytes - total, &total)) {
         // The next one.
     }
-    while (total < bytes && purge_segment(&total)) {
-        // The next one.
+    while (total < bytes && purge_dirtiest(bytes, &total)) {
+        // The next ones.
     }
     td_add_relaxed(&purged_bytes, total);
     if (bytes == SIZE_MAX)

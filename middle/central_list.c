@@ -17,8 +17,10 @@
 // A span's `age`, as the purge's hand left it.
 enum { AGE_USED, AGE_UNUSED, AGE_PURGED };
 
-// Spans that the hand passes at once, at most: the lock is held meanwhile.
-#define VISITS_MAX 256
+// Spans that the hand passes at once, at most: the lock is held meanwhile. And at one tick, which one allocation waits
+// for: by the default decay it comes around more slowly where a class has more than some 80,000 spans.
+#define VISITS_AT_ONCE 256
+#define VISITS_PER_TICK 4096
 
 struct central_list {
     struct td_lock lock;
@@ -380,12 +382,12 @@ static size_t take_visits(struct central_list *list, uint64_t decay_ms) {
         visits = list->visits_due / decay_ms;
         list->visits_due %= decay_ms;
     }
-    return td_min(visits, VISITS_MAX);
+    return td_min(visits, VISITS_PER_TICK);
 }
 
 // Has the hand pass `visits` spans: those that are `age` at least give their free pages back, the others grow older.
 // Returns the bytes, and takes the spans off `*spans_left`; ends when that is 0.
-static size_t pass_spans(size_t class_index, size_t visits, int age, size_t *spans_left) {
+static size_t pass_spans_at_once(size_t class_index, size_t visits, int age, size_t *spans_left) {
     struct central_list *list = &lists[class_index];
     size_t bytes = 0;
     list_lock(list);
@@ -405,10 +407,18 @@ static size_t pass_spans(size_t class_index, size_t visits, int age, size_t *spa
     return bytes;
 }
 
+// The same for any number of them.
+static size_t pass_spans(size_t class_index, size_t visits, int age, size_t *spans_left) {
+    size_t bytes = 0;
+    for (size_t now; visits > 0 && *spans_left > 0; visits -= now) {
+        now = td_min(visits, VISITS_AT_ONCE);
+        bytes += pass_spans_at_once(class_index, now, age, spans_left);
+    }
+    return bytes;
+}
+
 void td_central_purge_idle(size_t class_index, uint64_t decay_ms, size_t *spans_left) {
-    size_t visits = take_visits(&lists[class_index], decay_ms);
-    if (visits != 0)
-        pass_spans(class_index, visits, AGE_UNUSED, spans_left);
+    pass_spans(class_index, take_visits(&lists[class_index], decay_ms), AGE_UNUSED, spans_left);
 }
 
 // A purged span returns to the head of its bucket: from the first head on, the hand meets none of them again.
@@ -420,13 +430,9 @@ static void rewind_hand(struct central_list *list) {
 }
 
 size_t td_central_purge(size_t class_index) {
-    size_t bytes = 0, any = SIZE_MAX;
+    size_t any = SIZE_MAX;
     rewind_hand(&lists[class_index]);
-    for (size_t spans = td_load_relaxed(&lists[class_index].linked_spans), now; spans > 0; spans -= now) {
-        now = td_min(spans, VISITS_MAX);
-        bytes += pass_spans(class_index, now, AGE_USED, &any);
-    }
-    return bytes;
+    return pass_spans(class_index, td_load_relaxed(&lists[class_index].linked_spans), AGE_USED, &any);
 }
 
 void td_central_check_object(size_t class_index, const void *pointer, const char *call) {

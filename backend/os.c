@@ -2,7 +2,6 @@
 #include "backend/os.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -144,14 +143,6 @@ uint64_t td_os_clock_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-unsigned td_os_cpu_count(void) {
-    int saved_errno = errno;
-    cpu_set_t cpus;
-    int count = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : 0;
-    errno = saved_errno;
-    return count > 0 ? (unsigned)count : 1;
 }
 
 uint64_t td_os_call_count(void) {

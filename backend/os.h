@@ -38,9 +38,6 @@ void td_os_advise_hugepages(void *address, size_t bytes, bool wanted);
 // A monotonic clock that costs no system call, in ms; coarse, a few ms.
 uint64_t td_os_clock_ms(void);
 
-// CPUs that this process may run on, at least 1.
-unsigned td_os_cpu_count(void);
-
 // System calls made by the functions above that map, unmap, move or advise. Statistic.
 uint64_t td_os_call_count(void);
 

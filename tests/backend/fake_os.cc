@@ -263,10 +263,6 @@ uint64_t td_os_clock_ms(void) {
     return clock_ms;
 }
 
-unsigned td_os_cpu_count(void) {
-    return 2;
-}
-
 uint64_t td_os_call_count(void) {
     std::lock_guard<std::mutex> guard(mutex);
     return calls;

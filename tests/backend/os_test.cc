@@ -161,11 +161,9 @@ TEST(os, maps_at_an_address_only_where_nothing_is) {
     td_os_unmap(memory, 2 * mib);
 }
 
-TEST(os, the_clock_runs_forwards_and_somebody_runs_us) {
+TEST(os, the_clock_runs_forwards) {
     uint64_t before = td_os_clock_ms();
     EXPECT_GE(td_os_clock_ms(), before);
-    EXPECT_GE(td_os_cpu_count(), 1u);
-    EXPECT_LE(td_os_cpu_count(), static_cast<unsigned>(sysconf(_SC_NPROCESSORS_CONF)));
 }
 
 TEST(os, counts_its_calls) {

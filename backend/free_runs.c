@@ -95,10 +95,14 @@ static size_t segments_before_aligned(const struct td_segment_run *run, size_t a
 static struct td_segment_run *find_fit(enum td_run_state state, size_t segments, size_t align_segments) {
     for (size_t bin = bin_of(segments); bin < BIN_COUNT; bin++) {
         struct td_segment_run *best = NULL;
+        size_t shortest = td_max(segments, (size_t)1 << bin);
         for (struct td_segment_run *run = bins[state][bin]; run != NULL; run = run->next) {
             bool fits = segments_before_aligned(run, align_segments) + segments <= run->segments;
             if (fits && (best == NULL || run->segments < best->segments))
                 best = run;
+            // A heap may have thousands of runs; most times one of the first is as short as any.
+            if (best != NULL && best->segments == shortest)
+                break;
         }
         if (best != NULL)
             return best;

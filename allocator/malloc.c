@@ -64,7 +64,8 @@ TD_NOINLINE void *td_alloc_above_table(size_t size, enum td_on_failure on_failur
 void *td_alloc_large(size_t size, size_t alignment, bool *is_zero) {
     td_frontend_maintain();
     void *object = td_large_alloc(size, alignment, is_zero);
-    if (td_likely(object != NULL) || size > PTRDIFF_MAX)
+    // No cache holds what is more than all that there is: a program may try such sizes often, and needs its caches.
+    if (td_likely(object != NULL) || size > td_backend_mapped_bytes())
         return object;
     // What the caches hold may make a whole run, and so may clean and dirty neighbours.
     td_frontend_drain();

@@ -60,6 +60,10 @@ void td_backend_get_stats(struct td_backend_stats *stats) {
     stats->system_calls = td_os_call_count();
 }
 
+size_t td_backend_mapped_bytes(void) {
+    return td_run_store_mapped_bytes();
+}
+
 void td_backend_fork_prepare(void) {
     td_run_store_fork_prepare();
     td_metadata_fork_prepare();

@@ -1,7 +1,8 @@
 // The border to the operating system: every system call that Tandem makes for memory is in os.c.
 //
-// Addresses and lengths are in bytes, multiples of the OS page unless said otherwise. Nothing here is called with a
-// lock held. Functions that return int return 0 or -errno; all keep errno.
+// Addresses and lengths are in bytes, multiples of the OS page unless said otherwise. What makes system calls is called
+// with no lock held but those that base/lock.h has for that. Functions that return int return 0 or -errno; all keep
+// errno.
 #ifndef BACKEND_OS_H_
 #define BACKEND_OS_H_
 

@@ -37,11 +37,6 @@ static void add_segment_stats(struct td_segment *segment, void *argument) {
     stats->segments++;
     stats->dirty_bytes += segment->dirty_free * TD_PAGE_BYTES;
     stats->clean_bytes += (free_pages - segment->dirty_free) * TD_PAGE_BYTES;
-    for (size_t page = 0; page < TD_SEGMENT_PAGES; page++) {
-        const struct td_span *span = &segment->spans[page];
-        if (span->state == TD_SPAN_SMALL)
-            stats->small_span_bytes += span->pages * TD_PAGE_BYTES;
-    }
 }
 
 void td_backend_get_stats(struct td_backend_stats *stats) {
@@ -51,6 +46,7 @@ void td_backend_get_stats(struct td_backend_stats *stats) {
     stats->dirty_bytes += td_run_store_bytes(TD_RUN_DIRTY);
     stats->clean_bytes += td_run_store_bytes(TD_RUN_CLEAN);
     stats->mapped_bytes = td_run_store_mapped_bytes();
+    stats->small_span_bytes = td_backend_small_span_bytes;
     stats->large_bytes = td_backend_used_bytes - stats->small_span_bytes;
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     size_t known = stats->small_span_bytes + stats->large_bytes + stats->dirty_bytes + stats->clean_bytes;

@@ -15,6 +15,7 @@ static uint64_t nonempty[(TD_SEGMENT_PAGES + 1 + 63) / 64];  // guarded by td_ba
 
 size_t td_backend_used_bytes;
 size_t td_backend_used_peak_bytes;
+size_t td_backend_small_span_bytes;
 
 void td_backend_note_used(size_t bytes) {
     td_backend_used_bytes += bytes;
@@ -127,6 +128,7 @@ struct td_span *td_page_heap_alloc(size_t pages, size_t align_pages, size_t clas
         span->class_index = (uint8_t)class_index;
         span->state = class_index != 0 ? TD_SPAN_SMALL : TD_SPAN_LARGE;
         td_backend_note_used(pages * TD_PAGE_BYTES);
+        td_backend_small_span_bytes += class_index != 0 ? pages * TD_PAGE_BYTES : 0;
     }
     td_run_store_leave();
     if (span == NULL)
@@ -146,6 +148,7 @@ void td_page_heap_free(struct td_span *span) {
     struct td_segment *segment = td_page_heap_segment_of(span->start);
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     td_backend_note_unused(span->pages * TD_PAGE_BYTES);
+    td_backend_small_span_bytes -= span->class_index != 0 ? span->pages * TD_PAGE_BYTES : 0;
     td_segment_return_span(segment, span);
     td_page_heap_relink(segment);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);

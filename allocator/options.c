@@ -6,6 +6,7 @@
 
 #include "allocator/allocate.h"
 #include "backend/backend.h"
+#include "backend/os.h"
 #include "backend/run_store.h"
 #include "base/fatal.h"
 #include "base/minmax.h"
@@ -101,6 +102,9 @@ static void copy_word(char word[WORD_BYTES], const char *begin, const char *end)
 }
 
 void td_options_apply(void) {
+    // Where there are none to be split, the purge need not keep what is free between objects.
+    if (!td_os_gives_hugepages())
+        td_run_store_set_hugepages(TD_HUGEPAGES_NEVER);
     const char *text = secure_getenv("TANDEM_OPTIONS");
     while (text != NULL && *text != '\0') {
         const char *end = strchrnul(text, ',');

@@ -2,9 +2,11 @@
 #include "backend/os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,6 +17,8 @@
 #if !defined(MREMAP_DONTUNMAP)
 #define MREMAP_DONTUNMAP 4
 #endif
+
+#define HUGEPAGES "/sys/kernel/mm/transparent_hugepage"
 
 static uint64_t call_count;  // statistic
 
@@ -137,6 +141,29 @@ void td_os_advise_hugepages(void *address, size_t bytes, bool wanted) {
     count_call();
     madvise(address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     errno = saved_errno;
+}
+
+// What is chosen in a file of the kernel's, "a [b] c", has that name. Past the C library, whose open others may have
+// replaced.
+static bool is_chosen(const char *path, const char *name) {
+    char text[64] = "";
+    long file = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return false;
+    bool is_read = syscall(SYS_read, file, text, sizeof text - 1) > 0;
+    syscall(SYS_close, file);
+    return is_read && strstr(text, name) != NULL;
+}
+
+bool td_os_gives_hugepages(void) {
+    int saved_errno = errno;
+    // prctl's 3 means: but where they are asked for. Since Linux 6.8 each size of pages has a file of its own as well.
+    bool is_off =
+        prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1 ||
+        (is_chosen(HUGEPAGES "/enabled", "[never]") && !is_chosen(HUGEPAGES "/hugepages-2048kB/enabled", "[always]") &&
+         !is_chosen(HUGEPAGES "/hugepages-2048kB/enabled", "[madvise]"));
+    errno = saved_errno;
+    return !is_off;
 }
 
 uint64_t td_os_clock_ms(void) {

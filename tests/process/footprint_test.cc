@@ -2,11 +2,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "allocator/tandem.h"
@@ -98,6 +100,46 @@ TEST(footprint, a_thousand_idle_threads_hold_little) {
     printf("a thousand idle threads: %ld KiB, of which %ld KiB since they allocated\n", with, with - without);
     ASSERT_GT(without, 0);
     EXPECT_LE(with - without, bound_kib);
+}
+
+// Prints the resident set before and after two objects in three of a heap that has proven large are freed, and what is
+// free is given back.
+CHILD_ROLE(keep_one_in_three) {
+    constexpr size_t bytes = 700;
+    std::vector<void *> objects((size_t{64} << 20) / bytes);
+    for (void *&object : objects) {
+        object = memset(opaque(malloc(bytes)), 1, bytes);
+    }
+    long before = status_kib("VmRSS:");
+    for (size_t i = 0; i < objects.size(); i++) {
+        if (i % 192 >= 64) {  // whole pages of them
+            free(objects[i]);
+        }
+    }
+    tandem_release_memory(SIZE_MAX);
+    printf("%ld %ld\n", before, status_kib("VmRSS:"));
+    for (size_t i = 0; i < objects.size(); i++) {
+        if (i % 192 < 64) {
+            free(objects[i]);
+        }
+    }
+    return 0;
+}
+
+// A segment that is a hugepage stays whole while much of it is in use. What is none needs not.
+TEST(footprint, where_the_kernel_gives_no_hugepages_pages_between_objects_go_back) {
+    if (!variant::is_tandem) {
+        GTEST_SKIP() << "glibc keeps them";
+    }
+    child::settings settings;
+    settings.before_exec = [] { return prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0; };
+    child::outcome outcome = child::run("keep_one_in_three", settings);
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+    long before = 0;
+    long after = 0;
+    ASSERT_EQ(sscanf(outcome.out.c_str(), "%ld %ld", &before, &after), 2) << outcome;
+    EXPECT_GT(before, 64 << 10) << outcome;
+    EXPECT_LT(after, before / 2) << outcome;
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <malloc.h>
+#include <pthread.h>
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
@@ -37,6 +38,17 @@ WRONG_PROGRAM(double_free_30000) {
 }
 WRONG_PROGRAM(double_free_100000) {
     free_twice(100000);
+}
+
+// The message is written whatever else awaits the thread.
+WRONG_PROGRAM(double_free_by_a_thread_to_be_cancelled) {
+    void *object = misuse::allocate(5000000);
+    expect_double_free(object);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, nullptr);
+    pthread_cancel(pthread_self());
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, nullptr);
+    free(opaque(object));
+    free(opaque(object));
 }
 
 WRONG_PROGRAM(double_free_of_an_aligned_object) {

@@ -44,6 +44,7 @@ const wrong_program every_program[] = {
     {"double_free_5M", noticed_at_once},
     {"double_free_300M", noticed_at_once},
     {"double_free_5M_after_drain", noticed_at_once},
+    {"double_free_by_a_thread_to_be_cancelled", noticed_at_once},
 
     {"free_of_stack", noticed_at_once},
     {"free_of_stack_unaligned", noticed_at_once},

@@ -1,6 +1,7 @@
 // Threads that come and go: what they leave behind is found, and nothing grows with their number.
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <thread>
 #include <vector>
 
@@ -10,6 +11,7 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
+#include "tests/process/resident.h"
 #include "tests/process/variant.h"
 #include "tests/process/workload.h"
 #include "gtest/gtest.h"
@@ -320,6 +322,67 @@ TEST(thread_exit, by_cancellation) {
         close(state.pipe_ends[1]);
     }
     EXPECT_LE(bytes_in_use(), before + (size_t{1} << 20));
+}
+
+// POSIX.1-2017 XSH 2.9.5.2 does not let realloc be a cancellation point, so what awaits the thread still awaits it
+// behind one that has to move the object.
+void *grow_while_to_be_cancelled(void *is_grown) {
+    constexpr size_t bytes = size_t{8} << 20;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, nullptr);
+    void *object = memset(opaque(malloc(bytes)), 1, bytes);
+    void *neighbour = memset(opaque(malloc(bytes)), 1, bytes);
+    pthread_cancel(pthread_self());
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, nullptr);
+    object = opaque(realloc(object, 8 * bytes));
+    free(object);
+    free(neighbour);
+    *static_cast<bool *>(is_grown) = true;
+    pthread_testcancel();
+    return nullptr;
+}
+
+TEST(thread_exit, not_within_realloc) {
+    for (int i = 0; i < 4; i++) {
+        bool is_grown = false;
+        pthread_t thread;
+        ASSERT_EQ(pthread_create(&thread, nullptr, grow_while_to_be_cancelled, &is_grown), 0);
+        void *result = nullptr;
+        pthread_join(thread, &result);
+        EXPECT_EQ(result, PTHREAD_CANCELED);
+        EXPECT_TRUE(is_grown);
+    }
+}
+
+pthread_barrier_t all_are_there;
+
+// Threads that allocate nothing: glibc has them free what belonged to others, when nobody is told any more that they
+// exit.
+TEST(thread_exit, detached_threads_that_never_call) {
+    constexpr unsigned thread_count = 40;
+    free(opaque(malloc(1)));
+    size_t slabs_before = slab_count();
+    for (int round = 0; round < 5; round++) {
+        pthread_barrier_init(&all_are_there, nullptr, thread_count + 1);
+        for (unsigned i = 0; i < thread_count; i++) {
+            pthread_t thread;
+            ASSERT_EQ(pthread_create(
+                          &thread, nullptr,
+                          [](void *) -> void * {
+                              pthread_barrier_wait(&all_are_there);
+                              return nullptr;
+                          },
+                          nullptr),
+                      0);
+            pthread_detach(thread);
+        }
+        pthread_barrier_wait(&all_are_there);
+        while (status_kib("Threads:") > 1) {
+            usleep(1000);
+        }
+        pthread_barrier_destroy(&all_are_there);
+    }
+    // At most the locked slabs, one for each CPU, and those of the per-CPU front end.
+    EXPECT_LE(slab_count(), slabs_before + 2 * static_cast<size_t>(sysconf(_SC_NPROCESSORS_CONF)));
 }
 
 }  // namespace

@@ -40,7 +40,8 @@ const char *tandem_mode_reason(void);
 void tandem_flush(void);
 
 // Gives memory that no object uses back to the operating system: at least `bytes` of it if as much can go, more where
-// only more can go at once; SIZE_MAX for all. First it empties the caches, then the middle end: the locked slabs, with
+// only more can go at once; SIZE_MAX for all. What is locked (mlockall(2)) stays, and so do free pages of a hugepage of
+// which more than a quarter is in use. First it empties the caches, then the middle end: the locked slabs, with
 // percpu all CPUs' slabs, where the kernel can restart their sequences (membarrier(2)), with perthread the caller's and
 // those that threads left when they exited. What other threads' own slabs hold stays, at most 4 MiB each. Returns the
 // bytes given back.

@@ -15,7 +15,7 @@ struct tandem_extension {
     void (*flush)(void);
     size_t (*release_memory)(size_t bytes);
     struct tandem_sized_pointer (*alloc_at_least)(size_t size);
-    void (*get_stats)(struct tandem_stats *stats);
+    void (*get_stats)(struct tandem_stats *stats, size_t bytes);
     size_t (*stats_text)(char *buffer, size_t capacity);
     size_t (*stats_json)(char *buffer, size_t capacity);
 };

@@ -47,11 +47,11 @@ EXPORT struct tandem_sized_pointer tandem_alloc_at_least(size_t size) {
     return (struct tandem_sized_pointer){NULL, 0};
 }
 
-EXPORT void tandem_get_stats(struct tandem_stats *stats) {
+EXPORT void tandem_get_stats(struct tandem_stats *stats, size_t bytes) {
     if (extension() != NULL)
-        extension()->get_stats(stats);
+        extension()->get_stats(stats, bytes);
     else
-        memset(stats, 0, sizeof *stats);
+        memset(stats, 0, bytes);
 }
 
 static size_t copy(char *buffer, size_t capacity, const char *text) {

@@ -2,7 +2,7 @@
 //
 // Link `//allocator:tandem` and include this header. Every function may be called from any thread and whichever malloc
 // the binary has: with one that is not Tandem, the functions answer "none", zero or NULL and change nothing, errno
-// included. A library that is preloaded should be of the header's version: structures may grow with later ones.
+// included.
 #ifndef ALLOCATOR_TANDEM_H_
 #define ALLOCATOR_TANDEM_H_
 
@@ -83,8 +83,9 @@ struct tandem_stats {
     uint64_t purged_bytes;       // given back to the operating system since the start
 };
 
-// Fills `*stats`; all zeros without Tandem.
-void tandem_get_stats(struct tandem_stats *stats);
+// Fills `*stats`, whose size the caller says: later versions append fields. Those that the library does not know are
+// zero, as are all without Tandem.
+void tandem_get_stats(struct tandem_stats *stats, size_t bytes);
 
 // Writes the statistics as text or as one JSON object, at most `capacity` bytes with the final NUL, as snprintf(3)
 // does. Returns the length that the whole text has. Allocates nothing.

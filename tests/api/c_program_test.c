@@ -98,7 +98,7 @@ static void use_the_extension_api(void) {
     tandem_flush();
     tandem_release_memory(SIZE_MAX);
     struct tandem_stats stats;
-    tandem_get_stats(&stats);
+    tandem_get_stats(&stats, sizeof stats);
     EXPECT(stats.mapped_bytes > 0);
     EXPECT(tandem_stats_text(buffer, sizeof buffer) == strlen(buffer));
     EXPECT(tandem_stats_json(buffer, sizeof buffer) == strlen(buffer));

@@ -175,7 +175,7 @@ CHILD_ROLE(free_much_and_wait) {
         void *object = opaque(malloc(200000));
         free(object);
     }
-    tandem_get_stats(&stats);
+    tandem_get_stats(&stats, sizeof stats);
     printf("%llu\n", static_cast<unsigned long long>(stats.purged_bytes));
     return 0;
 }

@@ -20,7 +20,7 @@ class stats : public testing::Test {
 struct tandem_stats get_stats() {
     struct tandem_stats stats;
     memset(&stats, 0xff, sizeof stats);
-    tandem_get_stats(&stats);
+    tandem_get_stats(&stats, sizeof stats);
     return stats;
 }
 
@@ -52,6 +52,24 @@ void free_all(const std::vector<void *> &objects) {
     for (void *object : objects) {
         free(object);
     }
+}
+
+TEST_F(stats, a_caller_of_another_version_gets_what_both_know) {
+    struct {
+        struct tandem_stats stats;
+        uint64_t behind[2];
+    } longer;
+    memset(&longer, 0xff, sizeof longer);
+    tandem_get_stats(&longer.stats, sizeof longer.stats + sizeof longer.behind[0]);
+    EXPECT_NE(longer.stats.mapped_bytes, 0u);
+    EXPECT_EQ(longer.behind[0], 0u);
+    EXPECT_EQ(longer.behind[1], UINT64_MAX);
+
+    struct tandem_stats shorter;
+    memset(&shorter, 0xff, sizeof shorter);
+    tandem_get_stats(&shorter, offsetof(struct tandem_stats, mapped_bytes));
+    EXPECT_NE(shorter.metadata_bytes, UINT64_MAX);
+    EXPECT_EQ(shorter.mapped_bytes, UINT64_MAX);
 }
 
 TEST_F(stats, add_up_whatever_was_done) {

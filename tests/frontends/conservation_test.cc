@@ -110,7 +110,7 @@ struct tandem_stats settled_stats() {
     tandem_flush();
     tandem_release_memory(SIZE_MAX);
     struct tandem_stats stats;
-    tandem_get_stats(&stats);
+    tandem_get_stats(&stats, sizeof stats);
     return stats;
 }
 

@@ -54,7 +54,7 @@ struct window {
 
 struct window since(const struct tandem_stats &before, uint64_t locks_of_asking) {
     struct tandem_stats now;
-    tandem_get_stats(&now);
+    tandem_get_stats(&now, sizeof now);
     return {now.central_locks - before.central_locks - locks_of_asking, now.system_calls - before.system_calls,
             now.refills - before.refills};
 }
@@ -62,8 +62,8 @@ struct window since(const struct tandem_stats &before, uint64_t locks_of_asking)
 // Asking for the statistics looks into each central free list.
 uint64_t locks_of_asking() {
     struct tandem_stats first, second;
-    tandem_get_stats(&first);
-    tandem_get_stats(&second);
+    tandem_get_stats(&first, sizeof first);
+    tandem_get_stats(&second, sizeof second);
     return second.central_locks - first.central_locks;
 }
 
@@ -78,7 +78,7 @@ TEST_P(flow, in_steady_state_takes_no_central_lock_and_makes_no_system_call) {
     auto begin = std::chrono::steady_clock::now();
     for (size_t i = first_windows; i < first_windows + windows; i++) {
         struct tandem_stats before;
-        tandem_get_stats(&before);
+        tandem_get_stats(&before, sizeof before);
         ASSERT_TRUE(produce(i * window_objects, window_objects, size));
         struct window seen = since(before, asking);
         central_locks += seen.central_locks;

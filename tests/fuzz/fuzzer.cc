@@ -179,7 +179,7 @@ bool fuzzer::receive() {
 
 bool fuzzer::statistics_add_up() {
     struct tandem_stats stats;
-    tandem_get_stats(&stats);
+    tandem_get_stats(&stats, sizeof stats);
     uint64_t sum = stats.live_bytes + stats.cached_bytes + stats.free_bytes + stats.fresh_bytes + stats.waste_bytes +
                    stats.metadata_bytes;
     if (sum != stats.mapped_bytes) {

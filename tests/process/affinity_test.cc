@@ -121,7 +121,7 @@ TEST(affinity, statistics_add_up_on_every_cpu) {
             workload work(static_cast<uint64_t>(cpu), 3000);
             EXPECT_TRUE(work.run(1000));
             struct tandem_stats stats;
-            tandem_get_stats(&stats);
+            tandem_get_stats(&stats, sizeof stats);
             EXPECT_EQ(stats.live_bytes + stats.cached_bytes + stats.free_bytes + stats.fresh_bytes + stats.waste_bytes +
                           stats.metadata_bytes,
                       stats.mapped_bytes);

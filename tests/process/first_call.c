@@ -80,7 +80,7 @@ int main(int argc, char **argv) {
     }
     call("small");
     struct tandem_stats stats;
-    tandem_get_stats(&stats);
+    tandem_get_stats(&stats, sizeof stats);
     const char *front_end = tandem_front_end();
     // One of the main thread, one that the others leave to each other, and those of CPUs, for what an exit frees.
     uint64_t most = 2 + (uint64_t)sysconf(_SC_NPROCESSORS_CONF);

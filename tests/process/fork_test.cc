@@ -145,7 +145,7 @@ TEST(fork, statistics_add_up_in_the_child) {
         ASSERT_TRUE(true_in_child([] {
             struct tandem_stats stats;
             for (int round = 0; round < 3; round++) {
-                tandem_get_stats(&stats);
+                tandem_get_stats(&stats, sizeof stats);
                 if (stats.live_bytes + stats.cached_bytes + stats.free_bytes + stats.fresh_bytes + stats.waste_bytes +
                         stats.metadata_bytes !=
                     stats.mapped_bytes) {
@@ -254,7 +254,7 @@ TEST(fork, child_misses_nothing_that_is_on_its_way_to_the_system) {
         usleep(5000);
         EXPECT_TRUE(true_in_child([] {
             struct tandem_stats stats;
-            tandem_get_stats(&stats);
+            tandem_get_stats(&stats, sizeof stats);
             return stats.mapped_bytes > bytes && stats.waste_bytes < bytes / 8;
         })) << "fork "
             << i;

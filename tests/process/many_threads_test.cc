@@ -50,7 +50,7 @@ TEST(many_threads, short_lived) {
     }
     EXPECT_EQ(failures.load(), 0);
     struct tandem_stats stats;
-    tandem_get_stats(&stats);
+    tandem_get_stats(&stats, sizeof stats);
     EXPECT_LE(stats.slabs, 200u) << "slabs of threads that are gone";
     EXPECT_LE(stats.mapped_bytes, size_t{128} << 20);
 }
@@ -122,7 +122,7 @@ TEST(many_threads, all_at_once) {
     }
     place.wait_for(threads.size());
     struct tandem_stats stats;
-    tandem_get_stats(&stats);
+    tandem_get_stats(&stats, sizeof stats);
     size_t cpus = std::thread::hardware_concurrency();
     EXPECT_LE(stats.slabs, 18 * cpus + 8) << "slabs of threads that do next to nothing";
     place.let_go();

@@ -25,19 +25,19 @@ size_t bytes_in_use() {
 
 size_t bytes_mapped() {
     struct tandem_stats stats;
-    tandem_get_stats(&stats);
+    tandem_get_stats(&stats, sizeof stats);
     return stats.mapped_bytes;
 }
 
 size_t slab_count() {
     struct tandem_stats stats;
-    tandem_get_stats(&stats);
+    tandem_get_stats(&stats, sizeof stats);
     return stats.slabs;
 }
 
 uint64_t refill_count() {
     struct tandem_stats stats;
-    tandem_get_stats(&stats);
+    tandem_get_stats(&stats, sizeof stats);
     return stats.refills;
 }
 

@@ -33,7 +33,7 @@ INSTANTIATE_TEST_SUITE_P(each, under_options,
 
 uint64_t purged_bytes() {
     struct tandem_stats stats;
-    tandem_get_stats(&stats);
+    tandem_get_stats(&stats, sizeof stats);
     return stats.purged_bytes;
 }
 

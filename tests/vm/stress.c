@@ -278,7 +278,7 @@ static void run_round(uint64_t operations, uint64_t round) {
 
 static struct tandem_stats stats_at_rest(void) {
     struct tandem_stats stats;
-    tandem_get_stats(&stats);
+    tandem_get_stats(&stats, sizeof stats);
     uint64_t sum = stats.live_bytes + stats.cached_bytes + stats.free_bytes + stats.fresh_bytes + stats.waste_bytes +
                    stats.metadata_bytes;
     if (sum != stats.mapped_bytes) {

@@ -5,6 +5,7 @@
 // Beyond, a slab has to be worth its first refills: a thread uses the locked slabs until it has made some calls, as
 // does one that is exiting.
 #define _GNU_SOURCE
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 
@@ -24,7 +25,7 @@ static struct td_slab no_slab;
 __thread struct td_slab *td_thread_slab = &no_slab;
 static __thread unsigned young_calls;  // owner only; 0: the thread has not called yet, but for `first_frees`
 static __thread unsigned first_frees;  // owner only; what it freed before it called
-static __thread bool is_exiting;       // owner only; its slab is given back, it gets no other
+static __thread bool is_exiting;       // owner only; it gets no slab any more, as nobody could give that back
 
 static struct td_lock maintenance_lock;
 static struct td_lock init_lock;
@@ -54,7 +55,8 @@ static void initialise_once(void) {
     td_lock_acquire(&init_lock, TD_RANK_REGISTRY);
     if (!is_initialised) {
         td_size_class_init();
-        pthread_key_create(&exit_key, thread_exits);
+        if (pthread_key_create(&exit_key, thread_exits) != 0)
+            exit_key = PTHREAD_KEYS_MAX;  // no thread can set it
         size_t cpus = count_cpus();
         td_budget_init(cpus);
         td_registry_init(cpus);
@@ -94,7 +96,11 @@ static TD_NOINLINE struct attachment attach_young(bool frees) {
         }
         young_calls = 1;
         td_budget_add_thread();
-        pthread_setspecific(exit_key, &no_slab);  // for `thread_exits` to be called
+        // For `thread_exits` to be called. Without, a slab would be lost, so the thread gets none.
+        if (pthread_setspecific(exit_key, &no_slab) != 0) {
+            is_exiting = true;
+            td_budget_remove_thread();
+        }
         // It may have allocated, and so come here before.
         if (td_thread_slab != &no_slab)
             return (struct attachment){&td_slab_plain_ops, td_thread_slab};

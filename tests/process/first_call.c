@@ -1,6 +1,8 @@
 // A program whose first call to the allocator is the one that its argument names. In C, and without the C++ library:
 // nobody calls before.
+#include <limits.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,18 +24,33 @@ static void *use(void *pointer, size_t bytes) {
     return pointer;
 }
 
-// Beyond the first keys of a thread, setting one allocates; the allocator itself has one.
-static void take_first_keys(void) {
-    for (int i = 0; i < 40; i++) {
-        pthread_key_t key;
-        if (pthread_key_create(&key, NULL) != 0) {
-            exit(EXIT_FAILURE);
-        }
+// Of keys that nobody gives a value.
+static void end_key(void *value) {
+    (void)value;
+    _exit(EXIT_FAILURE);
+}
+
+// Returns how many were left, `count` at most.
+static int take_keys(int count) {
+    pthread_key_t key;
+    int taken = 0;
+    while (taken < count && pthread_key_create(&key, end_key) == 0) {
+        taken++;
     }
+    return taken;
+}
+
+// Beyond the first keys of a thread, setting one allocates; the allocator itself has one, if any is left.
+static bool take_keys_before(const char *name) {
+    const int first_keys = 40;
+    if (strcmp(name, "behind other keys") == 0) {
+        return take_keys(first_keys) == first_keys;
+    }
+    return strcmp(name, "without a key") != 0 || take_keys(PTHREAD_KEYS_MAX + 1) <= PTHREAD_KEYS_MAX;
 }
 
 static void call(const char *name) {
-    if (strcmp(name, "small") == 0 || strcmp(name, "behind other keys") == 0) {
+    if (strcmp(name, "small") == 0 || strcmp(name, "behind other keys") == 0 || strcmp(name, "without a key") == 0) {
         free(use(malloc(100), 100));
     } else if (strcmp(name, "medium") == 0) {
         free(use(malloc(5000), 5000));
@@ -65,11 +82,8 @@ static void *call_in_thread(void *name) {
 
 // What comes after shows whether thread-local storage and the heap are whole.
 int main(int argc, char **argv) {
-    if (argc != 2) {
+    if (argc != 2 || !take_keys_before(argv[1])) {
         return EXIT_FAILURE;
-    }
-    if (strcmp(argv[1], "behind other keys") == 0) {
-        take_first_keys();
     }
     call(argv[1]);
     for (int i = 0; i < 60; i++) {

@@ -28,6 +28,6 @@ TEST(wrapped, by_other_names) {
 
 INSTANTIATE_TEST_SUITE_P(any, first_call,
                          testing::Values("small", "medium", "span", "large", "calloc", "realloc", "aligned_alloc",
-                                         "free_sized", "free", "behind other keys"));
+                                         "free_sized", "free", "behind other keys", "without a key"));
 
 }  // namespace

@@ -87,8 +87,9 @@ class Launcher:
         self._count += 1
         measure_path = os.path.join(self._folder, "measure%d" % self._count)
         # GNU time is small, so the peak that it reports is not the one of this script, which a child inherits.
+        # Signals as by default: a shell's background job, as this may be, has SIGINT ignored, and so would the program.
         wrapper = ["/usr/bin/time", "--quiet", "--format=%e %M", "--output=" + measure_path, "/usr/bin/env",
-                   self._preload, "WITNESS_FILE=" + self._testimony]
+                   "--default-signal", self._preload, "WITNESS_FILE=" + self._testimony]
         process = subprocess.Popen(wrapper + arguments, cwd=cwd, env=environment(cwd, env), stdin=stdin,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
         running = Running(process, measure_path)

@@ -210,7 +210,7 @@ static inline size_t aligned_bytes(size_t size, size_t alignment) {
     if (td_unlikely(size > TD_MAX_SMALL_BYTES || alignment > TD_MAX_SMALL_BYTES))
         return SIZE_MAX;
     if (td_likely(alignment <= TD_PAGE_BYTES))
-        return ((size == 0) + size + alignment - 1) & -alignment;
+        return td_aligned_bytes(size + (size == 0), alignment);
     return (size_t)1 << (64 - __builtin_clzll(td_max(size, alignment) - 1));
 }
 

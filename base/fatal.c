@@ -22,6 +22,13 @@ static void line_begin(struct line *line) {
     td_text_string(&line->text, "tandem: ");
 }
 
+static void line_begin_call(struct line *line, const char *call, const void *pointer) {
+    line_begin(line);
+    td_text_string(&line->text, call);
+    td_text_string(&line->text, " of ");
+    td_text_pointer(&line->text, pointer);
+}
+
 static void line_print(struct line *line) {
     size_t length = td_min(line->text.length, LINE_BYTES - 1);
     line->buffer[length] = '\n';
@@ -57,9 +64,7 @@ void td_fatal(const char *message) {
 
 void td_fatal_double_free(const void *pointer, size_t object_bytes) {
     struct line line;
-    line_begin(&line);
-    td_text_string(&line.text, "double free of ");
-    td_text_pointer(&line.text, pointer);
+    line_begin_call(&line, "double free", pointer);
     td_text_string(&line.text, " (");
     td_text_decimal(&line.text, object_bytes);
     td_text_string(&line.text, "-byte object)");
@@ -70,10 +75,7 @@ void td_fatal_freed(const char *call, const void *pointer, size_t object_bytes) 
     if (strcmp(call, "malloc_usable_size") != 0)
         td_fatal_double_free(pointer, object_bytes);
     struct line line;
-    line_begin(&line);
-    td_text_string(&line.text, call);
-    td_text_string(&line.text, " of ");
-    td_text_pointer(&line.text, pointer);
+    line_begin_call(&line, call, pointer);
     td_text_string(&line.text, ", which is free (");
     td_text_decimal(&line.text, object_bytes);
     td_text_string(&line.text, "-byte object)");
@@ -82,20 +84,14 @@ void td_fatal_freed(const char *call, const void *pointer, size_t object_bytes) 
 
 void td_fatal_foreign(const char *call, const void *pointer) {
     struct line line;
-    line_begin(&line);
-    td_text_string(&line.text, call);
-    td_text_string(&line.text, " of ");
-    td_text_pointer(&line.text, pointer);
+    line_begin_call(&line, call, pointer);
     td_text_string(&line.text, ", which was not allocated here");
     line_print_and_abort(&line);
 }
 
 void td_fatal_interior(const char *call, const void *pointer, size_t object_bytes) {
     struct line line;
-    line_begin(&line);
-    td_text_string(&line.text, call);
-    td_text_string(&line.text, " of ");
-    td_text_pointer(&line.text, pointer);
+    line_begin_call(&line, call, pointer);
     td_text_string(&line.text, ", which points inside a ");
     td_text_decimal(&line.text, object_bytes);
     td_text_string(&line.text, "-byte object");
@@ -104,9 +100,7 @@ void td_fatal_interior(const char *call, const void *pointer, size_t object_byte
 
 void td_fatal_wrong_size(const void *pointer, size_t size, size_t object_bytes) {
     struct line line;
-    line_begin(&line);
-    td_text_string(&line.text, "sized free of ");
-    td_text_pointer(&line.text, pointer);
+    line_begin_call(&line, "sized free", pointer);
     td_text_string(&line.text, " with size ");
     td_text_decimal(&line.text, size);
     td_text_string(&line.text, ", but the object has ");

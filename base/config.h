@@ -54,7 +54,7 @@
 #define TD_BATCH_SLACK 3
 
 // The bounds of one of a bin's two stacks, in objects and in bytes of objects.
-#define TD_BIN_MAX (TD_TINY ? 2 : 148)
+#define TD_BIN_MAX (TD_TINY ? 2 : 128)
 #define TD_BIN_MIN (TD_TINY ? 1 : 4)
 #define TD_BIN_BYTES ((size_t)1024 << 10)
 // Stacks that hold less than this when they change roles get more from the middle end: changing costs as much as some
@@ -87,8 +87,11 @@
 // for today. With more, the locked slabs are used.
 #define TD_MAX_CPUS 8192
 
-// The transfer cache's bounds for one class, in batches and in bytes of objects. What lies there unused goes back to
-// the spans at every tick.
+// CPUs that share a lane of the transfer caches, and lanes: with more CPUs, more share one.
+#define TD_CPUS_PER_LANE 4
+#define TD_LANES 16
+// A lane's bounds for one class, in batches and in bytes of objects. What lies there unused goes back to the spans at
+// every tick.
 #define TD_TRANSFER_BATCHES_MIN (TD_TINY ? 1 : 2)
 #define TD_TRANSFER_BATCHES_MAX (TD_TINY ? 1 : 256)
 #define TD_TRANSFER_BYTES ((size_t)4 << 20)

@@ -13,7 +13,7 @@ enum td_lock_rank {
     TD_RANK_MAINTENANCE,  // one thread at a time drains and purges; may be held across system calls
     TD_RANK_REGISTRY,     // the list of slabs
     TD_RANK_SLAB,         // a slab of the locked mode
-    TD_RANK_TRANSFER,     // a class's transfer cache
+    TD_RANK_TRANSFER,     // the numbers of batches; held across system calls that map their memory
     TD_RANK_CENTRAL,      // a class's central free list
     TD_RANK_GROWTH,       // one thread at a time maps segments; held across system calls
     TD_RANK_BACKEND,      // segments, their pages, free runs of segments

@@ -130,7 +130,7 @@ static size_t refill_count(const struct td_bin_view *view, size_t class_index) {
     if (!td_class_has_two_stacks(class_index))
         return td_max(1, td_min(view->capacity / 2, info->batch));
     if (view->free_count == 0)
-        return td_max(1, td_min(view->capacity * 3 / 4, info->batch));
+        return view->capacity >= info->batch ? info->batch : td_max(1, view->capacity * 3 / 4);
     // Its objects come back: more than fit into the stack of frees would be in the way, and more than it needs to turn
     // over would only pass through the processor's cache.
     return td_max(1, td_min(view->capacity - view->free_count, info->rotation));
@@ -193,26 +193,26 @@ static void flush_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_
         td_middle_return(class_index, objects, count);
 }
 
-// Takes all allocations but `kept` and lets the stacks change roles if that empties the one; then returns what it took.
-// In this order, so that a signal handler that interrupts the middle end finds objects.
-static void return_allocations(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t kept) {
-    void *objects[TD_BIN_MAX];
+// Takes all allocations but `kept`. Returns how many.
+static size_t take_allocations(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void **objects,
+                               size_t kept) {
     size_t count = td_bin_view(slab, class_index).alloc_count;
-    count = ops->pop_batch(slab, class_index, objects, count > kept ? count - kept : 0);
-    td_bin_swap_stacks(ops, slab, class_index, 1);
-    for (size_t done = 0; done < count; done += TD_BATCH_MAX)
-        td_middle_return(class_index, objects + done, td_min(count - done, TD_BATCH_MAX));
+    return ops->pop_batch(slab, class_index, objects, count > kept ? count - kept : 0);
 }
 
 // Makes room in a bin with two stacks: what was not used for longest leaves. Returns whether nothing was allocated
 // since the bin was full before: then the other objects are of no use to whoever frees here, and all but a few leave as
-// well.
+// well. The stacks have changed roles before the middle end is called, so that a signal handler that interrupts it
+// finds objects.
 static bool make_room(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index,
                       const struct td_bin_view *view, bool was_one_way) {
     bool is_one_way = view->alloc_count >= (was_one_way ? TD_BIN_MIN : view->capacity);
-    return_allocations(ops, slab, class_index, 0);
+    void *objects[2 * TD_BIN_MAX];
+    size_t count = take_allocations(ops, slab, class_index, objects, 0);
+    td_bin_swap_stacks(ops, slab, class_index, 1);
     if (is_one_way)
-        return_allocations(ops, slab, class_index, TD_BIN_MIN);
+        count += take_allocations(ops, slab, class_index, objects + count, TD_BIN_MIN);
+    td_middle_return(class_index, objects, count);
     return is_one_way;
 }
 

@@ -1,187 +1,207 @@
+#define _GNU_SOURCE
 #include "middle/transfer_cache.h"
 
+#include <errno.h>
+#include <sched.h>
 #include <string.h>
 
-#include "backend/metadata.h"
-#include "base/lock.h"
+#include "base/atomic.h"
 #include "base/minmax.h"
 #include "base/size_class.h"
+#include "middle/batch_stack.h"
 
-// Room for one batch of the class. All batches but the topmost are full.
-struct batch {
-    struct batch *next;
-    size_t count;
-    void *objects[];
-};
-
-struct transfer_cache {
-    struct td_lock lock;
-    uint32_t batches;      // guarded by lock; length of `full`
-    uint32_t batch_limit;  // guarded by lock; 0 until the first insertion
-    uint32_t low_water;    // guarded by lock; the fewest `batches` since the period began
-    uint32_t turned_away;  // guarded by lock; batches that found the cache full since it last was found empty
-    struct batch *full;    // guarded by lock; the topmost is the one used last
-    struct batch *spare;   // guarded by lock; batches without objects
-    size_t objects;        // guarded by lock
-    uint64_t hits;         // guarded by lock
-    uint64_t misses;       // guarded by lock
+// The two stacks lie in one line: most calls change both. All batches of a class but a few have as many objects as one
+// may have.
+struct lane {
+    td_batch_stack full;   // batches with objects; the topmost is the one used last
+    td_batch_stack spare;  // batches without
+    uint32_t limit;        // atomic, any thread; what `full` may hold, in batches; 0 until it was raised
+    uint32_t low_water;    // a hint; the fewest batches in `full` since the period began
+    uint32_t turned_away;  // a hint; batches that found the lane full since a fetch last found nothing
+    uint64_t hits;         // statistic
+    uint64_t misses;       // statistic
 } TD_ALIGNED(TD_CACHE_LINE);
 
-static struct transfer_cache caches[TD_CLASS_COUNT];
+static struct lane lanes[TD_LANES][TD_CLASS_COUNT];
+static uint32_t used_lanes;  // atomic, any thread; a bit for each lane that something was put into
 
-static void cache_lock(struct transfer_cache *cache) {
-    td_lock_acquire(&cache->lock, TD_RANK_TRANSFER);
+// The number of the lane of the CPU that the caller happens to run on.
+static size_t lane_here(void) {
+    int saved_errno = errno;
+    int cpu = sched_getcpu();
+    errno = saved_errno;
+    return cpu < 0 ? 0 : (size_t)cpu / TD_CPUS_PER_LANE % TD_LANES;
 }
 
-static void cache_unlock(struct transfer_cache *cache) {
-    td_lock_release(&cache->lock, TD_RANK_TRANSFER);
-}
-
-// Takes the last `count` objects of the topmost batch.
-static size_t take_from_top(struct transfer_cache *cache, void **objects, size_t count) {
-    struct batch *top = cache->full;
-    count = td_min(count, top->count);
-    top->count -= count;
-    cache->objects -= count;
-    memcpy(objects, top->objects + top->count, count * sizeof *objects);
-    if (top->count == 0) {
-        cache->full = top->next;
-        cache->batches--;
-        top->next = cache->spare;
-        cache->spare = top;
-        if (cache->batches < cache->low_water)
-            cache->low_water = cache->batches;
-    }
-    return count;
-}
-
-static void grow_on_demand(struct transfer_cache *cache, const struct td_class_info *info) {
-    if (cache->turned_away != 0 && cache->batch_limit < info->transfer_max) {
-        cache->batch_limit *= 2;
-        if (cache->batch_limit > info->transfer_max)
-            cache->batch_limit = info->transfer_max;
-    }
-    cache->turned_away = 0;
-}
-
-size_t td_transfer_fetch(size_t class_index, void **objects, size_t count) {
-    struct transfer_cache *cache = &caches[class_index];
-    size_t taken = 0;
-    cache_lock(cache);
-    while (taken < count && cache->full != NULL)
-        taken += take_from_top(cache, objects + taken, count - taken);
-    if (taken != 0) {
-        cache->hits++;
-    } else {
-        cache->misses++;
-        grow_on_demand(cache, &td_class_info[class_index]);
-    }
-    cache_unlock(cache);
-    return taken;
-}
-
-enum insert_result { INSERT_KEPT, INSERT_FULL, INSERT_NEEDS_BATCH };
-
-// Puts a spare batch on top of the stack if the limit allows.
-static enum insert_result push_batch(struct transfer_cache *cache) {
-    if (cache->batch_limit == 0)
-        cache->batch_limit = TD_TRANSFER_BATCHES_MIN;
-    if (cache->batches >= cache->batch_limit) {
-        cache->turned_away++;
-        return INSERT_FULL;
-    }
-    struct batch *batch = cache->spare;
-    if (batch == NULL)
-        return INSERT_NEEDS_BATCH;
-    cache->spare = batch->next;
-    batch->count = 0;
-    batch->next = cache->full;
-    cache->full = batch;
-    cache->batches++;
-    return INSERT_KEPT;
-}
-
-static void append(struct transfer_cache *cache, struct batch *batch, void *const *objects, size_t count) {
-    memcpy(batch->objects + batch->count, objects, count * sizeof *objects);
-    batch->count += count;
-    cache->objects += count;
-}
-
-// Fills the topmost batch up, and puts the rest into one more.
-static enum insert_result insert_locked(struct transfer_cache *cache, size_t batch_objects, void *const *objects,
-                                        size_t count) {
-    struct batch *top = cache->full;
-    size_t room = top != NULL ? batch_objects - top->count : 0;
-    size_t fill = td_min(count, room);
-    if (fill < count) {
-        enum insert_result result = push_batch(cache);
-        if (result != INSERT_KEPT)
-            return result;
-        append(cache, cache->full, objects + fill, count - fill);
-    }
-    if (fill != 0)
-        append(cache, top, objects, fill);
-    return INSERT_KEPT;
-}
-
-static bool add_spare_batch(struct transfer_cache *cache, size_t batch_objects) {
-    struct batch *batch = td_metadata_alloc(sizeof *batch + batch_objects * sizeof batch->objects[0], sizeof(void *));
-    if (batch == NULL)
+// Whether there is a further lane, from `*number` on and around to it; calls that begin with all of them in `*left` see
+// each used one once.
+static bool next_lane(uint32_t *left, size_t *number) {
+    if (*left == 0)
         return false;
-    cache_lock(cache);
-    batch->next = cache->spare;
-    cache->spare = batch;
-    cache_unlock(cache);
+    uint32_t behind = *left >> *number << *number;
+    *number = (size_t)__builtin_ctz(behind != 0 ? behind : *left);
+    *left &= ~((uint32_t)1 << *number);
     return true;
 }
 
-bool td_transfer_insert(size_t class_index, void *const *objects, size_t count) {
-    size_t batch_objects = td_class_info[class_index].batch;
-    struct transfer_cache *cache = &caches[class_index];
-    for (;;) {
-        cache_lock(cache);
-        enum insert_result result = insert_locked(cache, batch_objects, objects, count);
-        cache_unlock(cache);
-        if (result != INSERT_NEEDS_BATCH)
-            return result == INSERT_KEPT;
-        if (!add_spare_batch(cache, batch_objects))
-            return false;
+static void note_used(size_t number) {
+    uint32_t bit = (uint32_t)1 << number;
+    if (td_unlikely((td_load_relaxed(&used_lanes) & bit) == 0))
+        td_or_relaxed(&used_lanes, bit);
+}
+
+static void note_low_water(struct lane *lane) {
+    uint32_t height = (uint32_t)td_batch_stack_height(&lane->full);
+    if (height < td_load_relaxed(&lane->low_water))
+        td_store_relaxed(&lane->low_water, height);
+}
+
+// Takes the last `count` objects of a batch that the caller has popped.
+static size_t take_from_batch(struct td_batch *batch, void **objects, size_t count) {
+    size_t left = td_load_relaxed(&batch->count);
+    count = td_min(count, left);
+    left -= count;
+    memcpy(objects, batch->objects + left, count * sizeof *objects);
+    td_store_relaxed(&batch->count, (uint32_t)left);
+    return count;
+}
+
+// Half of what is wanted is enough: to get the rest a further batch would be broken, and so would each one after it.
+static size_t fetch_from(struct lane *lane, void **objects, size_t count) {
+    size_t taken = 0;
+    struct td_batch *batch;
+    while (2 * taken < count && (batch = td_batch_stack_pop(&lane->full)) != NULL) {
+        taken += take_from_batch(batch, objects + taken, count - taken);
+        if (td_load_relaxed(&batch->count) != 0) {
+            td_batch_stack_push(&lane->full, batch);
+        } else {
+            td_batch_stack_push(&lane->spare, batch);
+            note_low_water(lane);
+        }
+    }
+    return taken;
+}
+
+static void grow_on_demand(size_t class_index) {
+    uint32_t left = td_load_relaxed(&used_lanes);
+    for (size_t number = 0; next_lane(&left, &number);) {
+        struct lane *lane = &lanes[number][class_index];
+        uint32_t limit = td_load_relaxed(&lane->limit);
+        uint32_t most = td_class_info[class_index].transfer_max;
+        if (td_load_relaxed(&lane->turned_away) == 0)
+            continue;
+        td_store_relaxed(&lane->turned_away, 0);
+        if (limit < most)
+            td_store_relaxed(&lane->limit, td_min(2 * limit, most));
     }
 }
 
-size_t td_transfer_take_idle(size_t class_index, void **objects, bool all) {
-    struct transfer_cache *cache = &caches[class_index];
-    size_t taken = 0;
-    cache_lock(cache);
-    if (cache->full != NULL && (all || cache->low_water != 0)) {
-        uint32_t left_idle = cache->low_water != 0 ? cache->low_water - 1 : 0;
-        taken = take_from_top(cache, objects, TD_BATCH_MAX);
-        cache->low_water = left_idle;
+size_t td_transfer_fetch(size_t class_index, void **objects, size_t count) {
+    uint32_t left = td_load_relaxed(&used_lanes);
+    size_t number = lane_here(), taken = 0;
+    struct lane *here = &lanes[number][class_index];
+    while (taken == 0 && next_lane(&left, &number))
+        taken = fetch_from(&lanes[number][class_index], objects, count);
+    if (td_likely(taken != 0)) {
+        td_add_relaxed(&here->hits, 1);
+    } else {
+        td_add_relaxed(&here->misses, 1);
+        grow_on_demand(class_index);
     }
-    cache_unlock(cache);
+    return taken;
+}
+
+// The batch on top if it has room, popped; else NULL.
+static struct td_batch *pop_with_room(struct lane *lane, size_t batch_objects) {
+    const struct td_batch *top = td_batch_stack_top(&lane->full);
+    if (top == NULL || td_load_relaxed(&top->count) >= batch_objects)
+        return NULL;
+    return td_batch_stack_pop(&lane->full);
+}
+
+// A batch for objects, if the limit allows one more.
+static struct td_batch *take_spare(struct lane *lane) {
+    if (td_load_relaxed(&lane->limit) == 0)
+        td_store_relaxed(&lane->limit, TD_TRANSFER_BATCHES_MIN);
+    if (td_batch_stack_height(&lane->full) >= td_load_relaxed(&lane->limit)) {
+        td_store_relaxed(&lane->turned_away, 1);
+        return NULL;
+    }
+    struct td_batch *batch = td_batch_stack_pop(&lane->spare);
+    return batch != NULL ? batch : td_batch_new();
+}
+
+static void append(struct td_batch *batch, void *const *objects, size_t count) {
+    size_t old = td_load_relaxed(&batch->count);
+    memcpy(batch->objects + old, objects, count * sizeof *objects);
+    td_store_relaxed(&batch->count, (uint32_t)(old + count));
+}
+
+// Fills the topmost batch up, and puts the rest into one more.
+bool td_transfer_insert(size_t class_index, void *const *objects, size_t count) {
+    size_t number = lane_here(), batch_objects = td_class_info[class_index].batch;
+    struct lane *lane = &lanes[number][class_index];
+    struct td_batch *top = count < batch_objects ? pop_with_room(lane, batch_objects) : NULL;
+    // One that others popped, filled and pushed before it was popped here has no room.
+    size_t fill = top != NULL ? td_min(count, batch_objects - td_load_relaxed(&top->count)) : 0;
+    struct td_batch *more = fill < count ? take_spare(lane) : NULL;
+    bool is_kept = fill == count || more != NULL;
+    if (top != NULL) {
+        if (is_kept)
+            append(top, objects, fill);
+        td_batch_stack_push(&lane->full, top);
+    }
+    if (more != NULL) {
+        append(more, objects + fill, count - fill);
+        td_batch_stack_push(&lane->full, more);
+    }
+    note_used(number);
+    return is_kept;
+}
+
+static size_t take_idle_from(struct lane *lane, void **objects, bool all) {
+    uint32_t low_water = td_load_relaxed(&lane->low_water);
+    if (!all && low_water == 0)
+        return 0;
+    struct td_batch *batch = td_batch_stack_pop(&lane->full);
+    if (batch == NULL)
+        return 0;
+    size_t taken = take_from_batch(batch, objects, TD_BATCH_MAX);
+    td_batch_stack_push(&lane->spare, batch);
+    td_store_relaxed(&lane->low_water, low_water != 0 ? low_water - 1 : 0);
+    return taken;
+}
+
+size_t td_transfer_take_idle(size_t class_index, void **objects, bool all) {
+    uint32_t left = td_load_relaxed(&used_lanes);
+    size_t taken = 0;
+    for (size_t number = 0; taken == 0 && next_lane(&left, &number);)
+        taken = take_idle_from(&lanes[number][class_index], objects, all);
     return taken;
 }
 
 void td_transfer_begin_period(size_t class_index) {
-    struct transfer_cache *cache = &caches[class_index];
-    cache_lock(cache);
-    cache->low_water = cache->batches;
-    cache_unlock(cache);
+    uint32_t left = td_load_relaxed(&used_lanes);
+    for (size_t number = 0; next_lane(&left, &number);) {
+        struct lane *lane = &lanes[number][class_index];
+        td_store_relaxed(&lane->low_water, (uint32_t)td_batch_stack_height(&lane->full));
+    }
 }
 
 void td_transfer_get_stats(size_t class_index, struct td_transfer_stats *stats) {
-    struct transfer_cache *cache = &caches[class_index];
-    cache_lock(cache);
-    *stats = (struct td_transfer_stats){cache->objects, cache->hits, cache->misses};
-    cache_unlock(cache);
+    *stats = (struct td_transfer_stats){0};
+    for (size_t number = 0; number < TD_LANES; number++) {
+        const struct lane *lane = &lanes[number][class_index];
+        stats->objects += td_batch_stack_objects(&lane->full);
+        stats->hits += td_load_relaxed(&lane->hits);
+        stats->misses += td_load_relaxed(&lane->misses);
+    }
 }
 
 void td_transfer_fork_prepare(void) {
-    for (size_t i = 1; i < TD_CLASS_COUNT; i++)
-        td_lock_acquire(&caches[i].lock, TD_RANK_TRANSFER);
+    td_batch_fork_prepare();
 }
 
 void td_transfer_fork_done(void) {
-    for (size_t i = TD_CLASS_COUNT - 1; i >= 1; i--)
-        td_lock_release(&caches[i].lock, TD_RANK_TRANSFER);
+    td_batch_fork_done();
 }

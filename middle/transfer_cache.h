@@ -1,8 +1,13 @@
-// The transfer caches: for each class, a stack of batches on their way from one slab to another.
+// The transfer caches: for each class, stacks of batches on their way from one slab to another.
 //
-// A producer on one CPU and a consumer on another meet here, and not in the spans. How many batches a class may keep
+// A producer on one CPU and a consumer on another meet here, and not in the spans. How many batches a stack may hold
 // follows the demand: it grows when a batch is missing that was turned away before, and what lies unused from one
 // maintenance to the next leaves.
+//
+// A class has a stack, its lane, for every TD_CPUS_PER_LANE CPUs: who has objects leaves them in the lane of the CPU
+// that he runs on, and who needs some looks there first and then into the others. No lock is taken: a batch is taken
+// off its stack before anything in it is read or written, and its objects are copied while it belongs to one thread
+// alone.
 #ifndef MIDDLE_TRANSFER_CACHE_H_
 #define MIDDLE_TRANSFER_CACHE_H_
 
@@ -10,10 +15,10 @@
 
 #pragma GCC visibility push(hidden)
 
-// Takes up to `count` objects. Returns how many, 0 if the cache is empty. Takes the class's lock.
+// Takes up to `count` objects. Returns how many, 0 if nothing was found.
 size_t td_transfer_fetch(size_t class_index, void **objects, size_t count);
 
-// Keeps the objects. False, and nothing has changed, if the cache is full. Takes the class's lock.
+// Keeps the objects, one batch at most. False, and nothing has changed, if the lane is full.
 bool td_transfer_insert(size_t class_index, void *const *objects, size_t count);
 
 // Takes one batch (at most `TD_BATCH_MAX` objects) that was not needed since the last `td_transfer_begin_period`, or,
@@ -22,12 +27,13 @@ size_t td_transfer_take_idle(size_t class_index, void **objects, bool all);
 void td_transfer_begin_period(size_t class_index);
 
 struct td_transfer_stats {
-    size_t objects;
+    size_t objects;   // exact while nobody changes the caches
     uint64_t hits;    // fetches that found something
     uint64_t misses;  // fetches that did not
 };
 void td_transfer_get_stats(size_t class_index, struct td_transfer_stats *stats);
 
+// What a forked child may miss is the batches that other threads had taken off their stacks.
 void td_transfer_fork_prepare(void);
 void td_transfer_fork_done(void);
 

@@ -1,3 +1,5 @@
+#include <sched.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +12,7 @@
 
 extern "C" {
 #include "base/size_class.h"
+#include "middle/batch_stack.h"
 #include "middle/transfer_cache.h"
 }
 
@@ -188,6 +191,8 @@ TEST_F(transfer_cache, nothing_is_idle_before_the_first_period_has_passed) {
 
 TEST_F(transfer_cache, without_memory_for_a_batch_it_is_as_if_full) {
     fake_backend::limit_metadata(0);
+    while (td_batch_new() != nullptr) {  // several are made at once
+    }
     EXPECT_FALSE(insert(class_index_, make_batch(batch_)));
     EXPECT_EQ(objects_in(class_index_), 0u);
     fake_backend::limit_metadata(SIZE_MAX);
@@ -204,6 +209,45 @@ TEST_F(transfer_cache, counts_hits_and_misses) {
     td_transfer_get_stats(class_index_, &stats);
     EXPECT_EQ(stats.hits, 2u);
     EXPECT_EQ(stats.misses, 2u);
+}
+
+// A fetch that has half of what it wants breaks no further batch, so batches that are wanted whole stay whole.
+TEST_F(transfer_cache, a_fetch_that_has_half_of_it_leaves_the_next_batch_whole) {
+    objects whole = make_batch(batch_), most = make_batch(batch_ * 3 / 4);
+    ASSERT_TRUE(insert(class_index_, whole));
+    ASSERT_TRUE(insert(class_index_, whole));
+    fetch(class_index_, batch_ / 4);
+    EXPECT_EQ(fetch(class_index_, batch_).size(), most.size());
+    EXPECT_EQ(fetch(class_index_, batch_), whole);
+}
+
+// Who frees on one CPU leaves objects in that one's lane; whoever finds nothing in his own looks there too.
+TEST_F(transfer_cache, what_one_lane_lacks_another_has) {
+    cpu_set_t allowed;
+    ASSERT_EQ(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+    std::set<int> lanes_seen;
+    std::set<void *> inside;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        if (!CPU_ISSET(cpu, &allowed) || sched_setaffinity(0, sizeof one, &one) != 0 ||
+            !lanes_seen.insert(cpu / TD_CPUS_PER_LANE % TD_LANES).second) {
+            continue;
+        }
+        objects batch = make_batch(batch_);
+        ASSERT_TRUE(insert(class_index_, batch));
+        inside.insert(batch.begin(), batch.end());
+    }
+    ASSERT_EQ(sched_setaffinity(0, sizeof allowed, &allowed), 0);
+    EXPECT_EQ(objects_in(class_index_), inside.size());
+    for (size_t i = 0; i < lanes_seen.size(); i++) {
+        for (void *object : fetch(class_index_, batch_)) {
+            EXPECT_EQ(inside.erase(object), 1u);
+        }
+    }
+    EXPECT_TRUE(inside.empty());
+    EXPECT_TRUE(fetch(class_index_, 1).empty());
 }
 
 TEST_F(transfer_cache, random_operations_lose_nothing_and_double_nothing) {

@@ -12,7 +12,7 @@
 // cache line is whole; `objects` has room for all. Returns how many, 0 with errno ENOMEM if there is no memory.
 size_t td_middle_fetch(size_t class_index, void **objects, size_t count);
 
-// Takes back objects of the class. Aborts on one that is free already or was never an object,
+// Takes back objects of the class, any number. Aborts on one that is free already or was never an object,
 // where it notices: at once for those that reach the central free list.
 void td_middle_return(size_t class_index, void *const *objects, size_t count);
 

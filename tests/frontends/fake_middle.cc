@@ -102,7 +102,6 @@ size_t td_middle_fetch(size_t class_index, void **objects, size_t count) {
 void td_middle_return(size_t class_index, void *const *objects, size_t count) {
     std::lock_guard<std::mutex> guard(mutex);
     return_count++;
-    EXPECT_LE(count, size_t{TD_BATCH_MAX} + TD_BATCH_SLACK);
     objects_left += objects_left != SIZE_MAX ? count : 0;
     class_state &state = classes[class_index];
     for (size_t i = 0; i < count; i++) {

@@ -27,7 +27,7 @@ struct td_class_info {
     uint16_t batch;         // objects that move at once
     uint16_t rotation;      // objects that are enough for a bin's stacks to change roles; UINT16_MAX if it has but one
     uint16_t bin_max;       // objects that each stack of a bin may hold
-    uint16_t transfer_max;  // batches that the transfer cache may hold
+    uint16_t transfer_max;  // batches that a lane of the transfer cache may hold
 };
 
 // Where a class is looked up to find its bin, it is kept as its code: twice its index. A bin is two words, and no

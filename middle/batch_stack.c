@@ -30,7 +30,8 @@ static size_t height_of(uint64_t word) {
     return (size_t)(word >> NUMBER_BITS & HEIGHT_MASK);
 }
 
-// Whoever has the number has it from a stack, or under the lock: so the chunk is there.
+// Whoever has the number has it from a stack, or from a batch in one, or under the lock: so the chunk is there, and
+// what says where hangs on the number as a load's address hangs on a load.
 static struct td_batch *batch_at(uint32_t number) {
     return number == 0 ? NULL : td_load_relaxed(&chunks[number / CHUNK_BATCHES]) + number % CHUNK_BATCHES;
 }
@@ -79,10 +80,7 @@ size_t td_batch_stack_objects(const td_batch_stack *stack) {
 }
 
 // Number 0 is nobody's, so the first batch of all is left out.
-static bool add_chunk_locked(void) {
-    size_t chunk = (last_number + 1) / CHUNK_BATCHES;
-    if (chunk >= CHUNKS)
-        return false;
+static bool add_chunk_locked(size_t chunk) {
     struct td_batch *batches = td_metadata_alloc(CHUNK_BATCHES * sizeof *batches, TD_CACHE_LINE);
     if (batches == NULL)
         return false;
@@ -95,7 +93,8 @@ struct td_batch *td_batch_new(void) {
     struct td_batch *batch = NULL;
     td_lock_acquire(&lock, TD_RANK_TRANSFER);
     uint32_t number = last_number + 1;
-    if (td_load_relaxed(&chunks[number / CHUNK_BATCHES % CHUNKS]) != NULL || add_chunk_locked()) {
+    size_t chunk = number / CHUNK_BATCHES;
+    if (chunk < CHUNKS && (td_load_relaxed(&chunks[chunk]) != NULL || add_chunk_locked(chunk))) {
         batch = batch_at(number);
         batch->number = number;
         last_number = number;

@@ -17,16 +17,24 @@
 
 static uint64_t last_tick_ms;  // atomic, any thread
 
+// A whole batch comes with its last line, so as not to be one and a bit: bins that have room for one would have to
+// return the bit.
+static size_t fetch_from_spans(size_t class_index, void **objects, size_t count) {
+    const struct td_class_info *info = &td_class_info[class_index];
+    bool is_whole = count == info->batch && count > TD_BATCH_SLACK && info->object_bytes < TD_CACHE_LINE;
+    return td_central_fetch(class_index, objects, is_whole ? count - TD_BATCH_SLACK : count);
+}
+
 size_t td_middle_fetch(size_t class_index, void **objects, size_t count) {
     size_t taken = td_transfer_fetch(class_index, objects, count);
     if (taken != 0)
         return taken;
-    taken = td_central_fetch(class_index, objects, count);
+    taken = fetch_from_spans(class_index, objects, count);
     if (td_likely(taken != 0))
         return taken;
     // Free objects of other classes may hold whole spans.
     td_middle_drain();
-    return td_central_fetch(class_index, objects, count);
+    return fetch_from_spans(class_index, objects, count);
 }
 
 void td_middle_return(size_t class_index, void *const *objects, size_t count) {

@@ -17,7 +17,7 @@ struct lane {
     td_batch_stack spare;  // batches without
     uint32_t limit;        // atomic, any thread; what `full` may hold, in batches; 0 until it was raised
     uint32_t low_water;    // a hint; the fewest batches in `full` since the period began
-    uint32_t turned_away;  // a hint; batches that found the lane full since a fetch last found nothing
+    uint32_t turned_away;  // a hint; whether a batch found the lane full since a fetch last found nothing
     uint64_t hits;         // statistic
     uint64_t misses;       // statistic
 } TD_ALIGNED(TD_CACHE_LINE);
@@ -100,8 +100,8 @@ size_t td_transfer_fetch(size_t class_index, void **objects, size_t count) {
     uint32_t left = td_load_relaxed(&used_lanes);
     size_t number = lane_here(), taken = 0;
     struct lane *here = &lanes[number][class_index];
-    while (taken == 0 && next_lane(&left, &number))
-        taken = fetch_from(&lanes[number][class_index], objects, count);
+    while (2 * taken < count && next_lane(&left, &number))
+        taken += fetch_from(&lanes[number][class_index], objects + taken, count - taken);
     if (td_likely(taken != 0)) {
         td_add_relaxed(&here->hits, 1);
     } else {
@@ -141,6 +141,7 @@ static void append(struct td_batch *batch, void *const *objects, size_t count) {
 bool td_transfer_insert(size_t class_index, void *const *objects, size_t count) {
     size_t number = lane_here(), batch_objects = td_class_info[class_index].batch;
     struct lane *lane = &lanes[number][class_index];
+    note_used(number);
     struct td_batch *top = count < batch_objects ? pop_with_room(lane, batch_objects) : NULL;
     // One that others popped, filled and pushed before it was popped here has no room.
     size_t fill = top != NULL ? td_min(count, batch_objects - td_load_relaxed(&top->count)) : 0;
@@ -155,7 +156,6 @@ bool td_transfer_insert(size_t class_index, void *const *objects, size_t count) 
         append(more, objects + fill, count - fill);
         td_batch_stack_push(&lane->full, more);
     }
-    note_used(number);
     return is_kept;
 }
 

@@ -232,6 +232,23 @@ TEST_F(slab, keeps_little_more_than_a_stack_where_objects_are_only_freed) {
     }
 }
 
+// Each transfer moves as much as the middle end keeps together: a broken batch would break all that come after it.
+TEST_F(slab, what_only_passes_through_moves_in_whole_batches) {
+    for (size_t i = 1; i <= TD_TABLE_CLASSES; i++) {
+        const size_t batch = td_class_info[i].batch;
+        const size_t settled = 20 * batch;
+        std::vector<void *> held = allocate_many(i, settled);
+        size_t before = fake_middle::fetches();
+        std::vector<void *> more = allocate_many(i, settled);
+        EXPECT_LE(fake_middle::fetches() - before, 21u) << "class " << i;
+        deallocate_all(i, held);
+        before = fake_middle::returns();
+        deallocate_all(i, more);
+        EXPECT_LE(fake_middle::returns() - before, 21u) << "class " << i;
+        td_slab_flush(&td_slab_plain_ops, slab_);
+    }
+}
+
 TEST_F(slab, has_room_for_all_bins_at_their_largest) {
     size_t words = slab_->words_used;
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {

@@ -18,6 +18,9 @@ extern "C" {
 
 namespace {
 
+// Which lane is used follows from the CPU: here that is what the test says.
+int current_cpu = 0;
+
 using objects = std::vector<void *>;
 
 // The cache never looks at an object.
@@ -89,6 +92,7 @@ class transfer_cache : public testing::Test {
 
     void TearDown() override {
         fake_backend::limit_metadata(SIZE_MAX);
+        current_cpu = 0;
         drain(class_index_);
         EXPECT_EQ(objects_in(class_index_), 0u);
     }
@@ -221,39 +225,100 @@ TEST_F(transfer_cache, a_fetch_that_has_half_of_it_leaves_the_next_batch_whole) 
     EXPECT_EQ(fetch(class_index_, batch_), whole);
 }
 
+// CPUs of four lanes, the last one among them.
+constexpr int cpus_of_lanes[] = {0, TD_CPUS_PER_LANE, 5 * TD_CPUS_PER_LANE + 1, TD_LANES *TD_CPUS_PER_LANE - 1};
+
 // Who frees on one CPU leaves objects in that one's lane; whoever finds nothing in his own looks there too.
 TEST_F(transfer_cache, what_one_lane_lacks_another_has) {
-    cpu_set_t allowed;
-    ASSERT_EQ(sched_getaffinity(0, sizeof allowed, &allowed), 0);
-    std::set<int> lanes_seen;
-    std::set<void *> inside;
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        cpu_set_t one;
-        CPU_ZERO(&one);
-        CPU_SET(cpu, &one);
-        if (!CPU_ISSET(cpu, &allowed) || sched_setaffinity(0, sizeof one, &one) != 0 ||
-            !lanes_seen.insert(cpu / TD_CPUS_PER_LANE % TD_LANES).second) {
-            continue;
+    for (int taker : cpus_of_lanes) {
+        std::set<void *> inside;
+        for (int cpu : cpus_of_lanes) {
+            current_cpu = cpu;
+            objects batch = make_batch(batch_);
+            ASSERT_TRUE(insert(class_index_, batch));
+            inside.insert(batch.begin(), batch.end());
         }
-        objects batch = make_batch(batch_);
-        ASSERT_TRUE(insert(class_index_, batch));
-        inside.insert(batch.begin(), batch.end());
-    }
-    ASSERT_EQ(sched_setaffinity(0, sizeof allowed, &allowed), 0);
-    EXPECT_EQ(objects_in(class_index_), inside.size());
-    for (size_t i = 0; i < lanes_seen.size(); i++) {
-        for (void *object : fetch(class_index_, batch_)) {
-            EXPECT_EQ(inside.erase(object), 1u);
+        EXPECT_EQ(objects_in(class_index_), inside.size());
+        current_cpu = taker;
+        while (!inside.empty()) {
+            objects batch = fetch(class_index_, batch_);
+            ASSERT_EQ(batch.size(), batch_);
+            for (void *object : batch) {
+                EXPECT_EQ(inside.erase(object), 1u);
+            }
         }
+        EXPECT_TRUE(fetch(class_index_, 1).empty());
     }
-    EXPECT_TRUE(inside.empty());
-    EXPECT_TRUE(fetch(class_index_, 1).empty());
+}
+
+TEST_F(transfer_cache, more_cpus_than_the_lanes_are_for_share_them) {
+    current_cpu = TD_LANES * TD_CPUS_PER_LANE + 2;
+    objects batch = make_batch(batch_);
+    ASSERT_TRUE(insert(class_index_, batch));
+    current_cpu = 0;
+    ASSERT_TRUE(insert(class_index_, make_batch(batch_)));
+    EXPECT_EQ(fetch(class_index_, batch_).size(), batch_);
+    EXPECT_EQ(fetch(class_index_, batch_), batch);
+}
+
+TEST_F(transfer_cache, its_own_lane_comes_first) {
+    std::vector<objects> batches;
+    for (int cpu : cpus_of_lanes) {
+        current_cpu = cpu;
+        batches.push_back(make_batch(batch_));
+        ASSERT_TRUE(insert(class_index_, batches.back()));
+    }
+    for (size_t i = 0; i < batches.size(); i++) {
+        current_cpu = cpus_of_lanes[i];
+        EXPECT_EQ(fetch(class_index_, batch_), batches[i]);
+    }
+}
+
+// What little is left in a lane does not hide what others have.
+TEST_F(transfer_cache, a_remainder_is_not_enough) {
+    current_cpu = cpus_of_lanes[2];
+    ASSERT_TRUE(insert(class_index_, make_batch(batch_)));
+    current_cpu = cpus_of_lanes[1];
+    ASSERT_TRUE(insert(class_index_, make_batch(1)));
+    EXPECT_EQ(fetch(class_index_, batch_).size(), batch_);
+}
+
+TEST_F(transfer_cache, only_lanes_that_turned_batches_away_grow) {
+    const size_t least = TD_TRANSFER_BATCHES_MIN;
+    current_cpu = cpus_of_lanes[1];
+    EXPECT_EQ(fill(class_index_), least);  // and one more, that is turned away
+    current_cpu = cpus_of_lanes[2];
+    ASSERT_TRUE(insert(class_index_, make_batch(batch_)));
+    while (!fetch(class_index_, batch_).empty()) {
+    }
+    EXPECT_EQ(fill(class_index_), least);
+    current_cpu = cpus_of_lanes[1];
+    EXPECT_EQ(fill(class_index_), 2 * least);
+}
+
+TEST_F(transfer_cache, what_is_idle_leaves_all_lanes) {
+    for (int cpu : cpus_of_lanes) {
+        current_cpu = cpu;
+        ASSERT_TRUE(insert(class_index_, make_batch(batch_)));
+    }
+    EXPECT_TRUE(take_idle(class_index_, false).empty());
+    td_transfer_begin_period(class_index_);
+    current_cpu = cpus_of_lanes[1];
+    objects used = fetch(class_index_, batch_);
+    ASSERT_TRUE(insert(class_index_, used));
+    size_t left = 0;
+    for (objects idle; !(idle = take_idle(class_index_, false)).empty();) {
+        left += idle.size();
+    }
+    EXPECT_EQ(left, 3 * batch_);
+    EXPECT_EQ(fetch(class_index_, batch_), used);
 }
 
 TEST_F(transfer_cache, random_operations_lose_nothing_and_double_nothing) {
     std::mt19937 random(5);
     std::set<void *> inside;
     for (int step = 0; step < 20000 && !HasFatalFailure(); step++) {
+        current_cpu = cpus_of_lanes[random() % 4];
         switch (random() % 5) {
         case 0:
         case 1: {
@@ -282,3 +347,8 @@ TEST_F(transfer_cache, random_operations_lose_nothing_and_double_nothing) {
 }
 
 }  // namespace
+
+// Instead of the C library's.
+extern "C" int sched_getcpu() {
+    return current_cpu;
+}

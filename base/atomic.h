@@ -13,8 +13,8 @@
 #define td_exchange_acquire(pointer, value) __atomic_exchange_n((pointer), (value), __ATOMIC_ACQUIRE)
 #define td_exchange_release(pointer, value) __atomic_exchange_n((pointer), (value), __ATOMIC_RELEASE)
 
-// True if `*pointer` was `*expected` and is now `desired`; else `*expected` holds what was found. (The acquire is of what
-// was found, too.)
+// True if `*pointer` was `*expected` and is now `desired`; else `*expected` holds what was found. (The acquire is of
+// what was found, too.)
 #define td_compare_exchange_acquire(pointer, expected, desired)                                                        \
     __atomic_compare_exchange_n((pointer), (expected), (desired), false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)
 #define td_compare_exchange_release(pointer, expected, desired)                                                        \

@@ -92,7 +92,7 @@ static void grow_on_demand(size_t class_index) {
             continue;
         td_store_relaxed(&lane->turned_away, 0);
         if (limit < most)
-            td_store_relaxed(&lane->limit, td_min(2 * limit, most));
+            td_store_relaxed(&lane->limit, (uint32_t)td_min(2 * limit, most));
     }
 }
 

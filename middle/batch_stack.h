@@ -42,6 +42,7 @@ size_t td_batch_stack_objects(const td_batch_stack *stack);
 // A batch that is in no stack, without objects. NULL if there is no memory. Takes TD_RANK_TRANSFER's lock.
 struct td_batch *td_batch_new(void);
 
+// What a forked child may miss is the batches that other threads had taken off their stacks.
 void td_batch_fork_prepare(void);
 void td_batch_fork_done(void);
 

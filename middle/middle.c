@@ -7,6 +7,7 @@
 #include "base/fatal.h"
 #include "base/minmax.h"
 #include "base/size_class.h"
+#include "middle/batch_stack.h"
 #include "middle/central_list.h"
 #include "middle/transfer_cache.h"
 
@@ -135,7 +136,7 @@ size_t td_middle_objects_out(size_t class_index) {
 }
 
 void td_middle_fork_prepare(void) {
-    td_transfer_fork_prepare();
+    td_batch_fork_prepare();
     td_central_fork_prepare();
     td_backend_fork_prepare();
 }
@@ -143,7 +144,7 @@ void td_middle_fork_prepare(void) {
 void td_middle_fork_done(void) {
     td_backend_fork_done();
     td_central_fork_done();
-    td_transfer_fork_done();
+    td_batch_fork_done();
 }
 
 void td_middle_check(void) {

@@ -197,11 +197,3 @@ void td_transfer_get_stats(size_t class_index, struct td_transfer_stats *stats) 
         stats->misses += td_load_relaxed(&lane->misses);
     }
 }
-
-void td_transfer_fork_prepare(void) {
-    td_batch_fork_prepare();
-}
-
-void td_transfer_fork_done(void) {
-    td_batch_fork_done();
-}

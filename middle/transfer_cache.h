@@ -33,10 +33,6 @@ struct td_transfer_stats {
 };
 void td_transfer_get_stats(size_t class_index, struct td_transfer_stats *stats);
 
-// What a forked child may miss is the batches that other threads had taken off their stacks.
-void td_transfer_fork_prepare(void);
-void td_transfer_fork_done(void);
-
 #pragma GCC visibility pop
 
 #endif  // MIDDLE_TRANSFER_CACHE_H_

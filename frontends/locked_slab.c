@@ -1,8 +1,6 @@
-#define _GNU_SOURCE
 #include "frontends/locked_slab.h"
 
-#include <sched.h>
-
+#include "base/cpu.h"
 #include "base/fatal.h"
 
 // With more CPUs than this, some share one.
@@ -58,8 +56,7 @@ static struct td_slab *install(size_t index) {
 }
 
 struct td_slab *td_locked_slab_of_cpu(void) {
-    int cpu = sched_getcpu();
-    size_t index = cpu < 0 ? 0 : (size_t)cpu % LOCKED_SLABS;
+    size_t index = td_current_cpu() % LOCKED_SLABS;
     struct td_slab *slab = td_load_acquire(&locked_slabs[index]);
     return td_likely(slab != NULL) ? slab : install(index);
 }

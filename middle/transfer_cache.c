@@ -1,11 +1,9 @@
-#define _GNU_SOURCE
 #include "middle/transfer_cache.h"
 
-#include <errno.h>
-#include <sched.h>
 #include <string.h>
 
 #include "base/atomic.h"
+#include "base/cpu.h"
 #include "base/minmax.h"
 #include "base/size_class.h"
 #include "middle/batch_stack.h"
@@ -27,10 +25,7 @@ static uint32_t used_lanes;  // atomic, any thread; a bit for each lane that som
 
 // The number of the lane of the CPU that the caller happens to run on.
 static size_t lane_here(void) {
-    int saved_errno = errno;
-    int cpu = sched_getcpu();
-    errno = saved_errno;
-    return cpu < 0 ? 0 : (size_t)cpu / TD_CPUS_PER_LANE % TD_LANES;
+    return td_current_cpu() / TD_CPUS_PER_LANE % TD_LANES;
 }
 
 // Whether there is a further lane, from `*number` on and around to it; calls that begin with all of them in `*left` see

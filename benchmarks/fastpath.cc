@@ -2,10 +2,12 @@
 //
 // Each kernel does a fixed number of operations (one allocation and its free) per repetition. The repetitions of all
 // kernels are interleaved, and each kernel reports its fastest and its median repetition in nanoseconds per operation.
-// A repetition that something else on the machine has slowed is done again: see `reference`.
+// A repetition that something else on the machine has slowed is done again: see `reference`. With --in_turns several
+// processes, each with another allocator, do the same repetition one after the other, within some milliseconds.
 // What an object holds is written through volatile and compared before its free.
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <new>
 #include <string>
@@ -18,6 +20,7 @@
 ABSL_FLAG(uint64_t, operations, 8192, "operations per repetition of each kernel");
 ABSL_FLAG(uint64_t, repetitions, 205, "repetitions of each kernel");
 ABSL_FLAG(uint64_t, max_size, 1000, "largest object of the kernels with random sizes, bytes");
+ABSL_FLAG(bool, in_turns, false, "wait for a line on stdin before each repetition, print an empty one behind it");
 
 namespace {
 
@@ -266,6 +269,20 @@ std::vector<kernel> all_kernels(const std::vector<uint32_t> &mixed_sizes, ring *
     return kernels;
 }
 
+// Lets the others run until whoever shares the turns out has sent a line.
+void wait_for_turn() {
+    printf("\n");
+    fflush(stdout);
+    int read = 0;
+    do {
+        read = getchar();
+    } while (read != '\n' && read != EOF);
+    if (read == EOF) {
+        fprintf(stderr, "fastpath: stdin ended where --in_turns waits for a line\n");
+        exit(2);
+    }
+}
+
 // Runs the kernel until it was undisturbed or has been often enough, and keeps the last time if asked to. Returns how
 // often it ran.
 uint64_t time_once(kernel *timed, reference *undisturbed, bool keep) {
@@ -314,6 +331,7 @@ int main(int argc, char **argv) {
     bench::require_flag("repetitions", repetitions, 1, 1000000);
     bench::require_flag("max_size", max_size, 8, 1 << 20);
     const uint64_t operations = absl::GetFlag(FLAGS_operations) / batch * batch;
+    const bool in_turns = absl::GetFlag(FLAGS_in_turns);
 
     double seconds;
     uint64_t done = 0;
@@ -331,7 +349,13 @@ int main(int argc, char **argv) {
         const double start = bench::now();
         for (uint64_t repetition = 0; repetition <= repetitions; repetition++) {
             for (kernel &each : kernels) {
-                done += each.operations * time_once(&each, &undisturbed, repetition > 0);  // the first one warms up
+                const bool is_counted = repetition > 0;  // the first one warms up
+                if (is_counted && in_turns) {
+                    wait_for_turn();
+                    each.run();  // what the others' turns have left of the caches is no allocator's doing
+                    done += each.operations;
+                }
+                done += each.operations * time_once(&each, &undisturbed, is_counted);
             }
         }
         seconds = bench::now() - start;

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
+import turns
 from allocators import Allocator, wrong_malloc
 from warm import WarmMemory
 from workloads import Workload
@@ -107,32 +108,49 @@ def command_of(task: Task, plan: Plan) -> List[str]:
     return [task.allocator.program or plan.binaries[task.workload.name]] + flags
 
 
-def run_task(task: Task, plan: Plan) -> dict:
+def run_together(tasks: List[Task], plan: Plan) -> List[turns.Outcome]:
+    """Runs the tasks, one or several that take turns, to their ends."""
+    commands = [command_of(task, plan) for task in tasks]
+    environments = [task.allocator.run_environment() for task in tasks]
+    if tasks[0].workload.in_turns:
+        return turns.run(commands, environments, plan.timeout_s)
+    try:
+        run = subprocess.run(
+            commands[0], env=environments[0], capture_output=True, text=True, timeout=plan.timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return [turns.Outcome(None, "", "")]
+    return [turns.Outcome(run.returncode, run.stdout, run.stderr)]
+
+
+def record_of(task: Task, outcome: turns.Outcome, plan: Plan) -> dict:
     """One run's record: the results line, or why there is none."""
     record = {
         "allocator": task.allocator.key,
         "workload": task.workload.name,
         "threads": task.threads,
     }
-    try:
-        run = subprocess.run(
-            command_of(task, plan),
-            env=task.allocator.run_environment(),
-            capture_output=True,
-            text=True,
-            timeout=plan.timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+    if outcome.exit_code is None:
         return {**record, "error": f"took more than {plan.timeout_s:.0f} s"}
-    if run.returncode != 0:
-        words = (run.stderr.strip() or "no message").splitlines()[-1]
-        return {**record, "error": f"exit code {run.returncode}: {words}"}
-    result = json.loads(run.stdout)
+    if outcome.exit_code != 0:
+        words = (outcome.stderr.strip() or "no message").splitlines()[-1]
+        return {**record, "error": f"exit code {outcome.exit_code}: {words}"}
+    result = json.loads(outcome.stdout)
     wrong = wrong_malloc(task.allocator, result)
     if wrong:
         return {**record, "error": wrong}
     return {**record, "result": result}
+
+
+def groups_of(tasks: List[Task]) -> List[List[Task]]:
+    """The tasks, those together that take turns."""
+    groups: List[List[Task]] = []
+    for task in tasks:
+        if groups and task.workload.in_turns and groups[-1][0].workload is task.workload:
+            groups[-1].append(task)
+        else:
+            groups.append([task])
+    return groups
 
 
 def tasks_of_round(workloads: List[Workload], threads_of, allocators: List[Allocator], order: random.Random) -> List[Task]:
@@ -165,17 +183,19 @@ def run_all(workloads: List[Workload], threads_of, allocators: List[Allocator], 
         if out_of_time:
             break
         tasks = tasks_of_round(workloads, threads_of, allocators, order)
-        for done, task in enumerate(tasks):
-            if task.key() in hopeless:
-                continue
-            progress.show(round_index, done, task, tasks[done:])
+        for group in groups_of([task for task in tasks if task.key() not in hopeless]):
+            done = tasks.index(group[0])
+            progress.show(round_index, done, group[0], tasks[done:])
             start = time.monotonic()
             memory.prepare()
-            record = run_task(task, plan)
-            progress.note(task.key(), time.monotonic() - start)
-            if "error" in record:
-                hopeless.add(task.key())
-            records.append({**record, "round": round_index})
+            outcomes = run_together(group, plan)
+            seconds = time.monotonic() - start
+            for task, outcome in zip(group, outcomes):
+                record = record_of(task, outcome, plan)
+                progress.note(task.key(), seconds / len(group))
+                if "error" in record:
+                    hopeless.add(task.key())
+                records.append({**record, "round": round_index})
         rounds_done += 1
     progress.end()
     return records, rounds_done

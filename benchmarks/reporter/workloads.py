@@ -28,6 +28,7 @@ class Workload:
     threads_quick: Optional[List[int]] = None  # None: the workload has no such flag
     threads_full: Optional[List[int]] = None
     sweep: bool = False  # shown as lines over threads
+    in_turns: bool = False  # all allocators' processes live at once, and take turns at each repetition: see runner.py
     figures: Tuple[Figure, ...] = field(default=())
 
     def flags(self, quick: bool) -> Dict[str, int]:
@@ -85,8 +86,9 @@ FASTPATH = Workload(
     "objects are allocated, then freed newest first (LIFO) or oldest first (FIFO); the ring replaces objects of random "
     "sizes up to 1,000 bytes in a random one of 4,096 places; realloc doubles an object four times. The empty calls are "
     "pairs without an allocator: two functions that do nothing, reached as a preloaded library’s are.",
-    quick={"repetitions": 45},
+    quick={"repetitions": 21},
     full={"repetitions": 205},
+    in_turns=True,
 )
 
 REPORT = CLASSIC + [FASTPATH]

@@ -93,6 +93,25 @@ TEST_P(Workloads, RefuseAFlagOutOfRange) {
     EXPECT_NE(found.output.find("--" + flag + " is 0, must be between 1 and "), std::string::npos) << found.output;
 }
 
+// An empty line before each repetition of a kernel, and nothing more until a line is read.
+TEST(FastpathInTurns, WaitsForALineBeforeEachRepetition) {
+    const std::string command = "benchmarks/fastpath_system --operations=128 --repetitions=1 --in_turns";
+    const outcome alone = run(command + " </dev/null");
+    EXPECT_EQ(alone.exit_code, 2) << alone.output;
+    EXPECT_EQ(alone.output, "\nfastpath: stdin ended where --in_turns waits for a line\n");
+
+    const outcome served = run("yes '' | " + command);
+    EXPECT_EQ(served.exit_code, 0) << served.output;
+    const size_t turns = served.output.find('{');
+    ASSERT_NE(turns, std::string::npos) << served.output;
+    EXPECT_EQ(served.output.substr(0, turns), std::string(turns, '\n'));
+    size_t kernels = 0;
+    for (size_t at = turns; (at = served.output.find("\"kernel\"", at)) != std::string::npos; at++) {
+        kernels++;
+    }
+    EXPECT_EQ(turns, kernels);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Workloads, testing::ValuesIn(workloads),
                          [](const testing::TestParamInfo<workload> &tested) { return std::string(tested.param.name); });
 

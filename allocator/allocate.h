@@ -97,22 +97,28 @@ static inline TD_ALWAYS_INLINE void td_free(void *pointer) {
         td_free_slow(pointer);
 }
 
-static inline TD_ALWAYS_INLINE void td_free_sized(void *pointer, size_t size) {
-    if (TD_DEBUG)
-        td_check_size(pointer, size);
+// Frees an object whose size the caller knows; false if that is left to a slow path. `codes` is td_class_code_table, or
+// zeros, with which nothing is freed here.
+static inline TD_ALWAYS_INLINE bool td_push_sized(void *pointer, size_t size, const uint8_t *codes) {
     const uint8_t *entry = td_page_map_entry(pointer);
-    if (td_unlikely(entry == NULL)) {
-        td_free_sized_slow(pointer, size);
-        return;
-    }
+    if (td_unlikely(entry == NULL))
+        return false;
     // By the size the processor knows where the stores will go before it has followed the pointer; loads behind them
     // need not wait. The page map only confirms it, in a byte. (The compiler, which knows both to be equal then, must
     // not choose.)
     uint8_t class_code = td_load_relaxed(entry);
-    size_t expected = td_likely(size <= TD_TABLE_BYTES) ? td_class_code_table[size] : class_code;
+    if (td_unlikely(size > TD_TABLE_BYTES))
+        return codes[0] != 0 && td_frontend_push(class_code, pointer);
+    size_t expected = codes[size];
     bool is_expected = class_code == (uint8_t)expected;
     TD_OPAQUE(expected);
-    if (td_unlikely(!is_expected || !td_frontend_push(expected, pointer)))
+    return td_likely(is_expected) && td_frontend_push(expected, pointer);
+}
+
+static inline TD_ALWAYS_INLINE void td_free_sized(void *pointer, size_t size) {
+    if (TD_DEBUG)
+        td_check_size(pointer, size);
+    if (td_unlikely(!td_push_sized(pointer, size, td_class_code_table)))
         td_free_sized_slow(pointer, size);
 }
 

@@ -149,10 +149,17 @@ TD_EXPORT void *calloc(size_t count, size_t size) {
     return td_likely(object != NULL) ? memset(object, 0, bytes) : calloc_slow(bytes);
 }
 
+// Without memory for a copy an object that shrinks stays as it is: programs count on that. Not where frees compare
+// sizes, which would take the object for another one.
 static TD_NOINLINE void *reallocate_by_copy(void *old, size_t old_bytes, size_t size) {
+    int saved_errno = errno;
     void *object = td_alloc(size, TD_RETURN_NULL);
-    if (td_unlikely(object == NULL))
-        return NULL;
+    if (td_unlikely(object == NULL)) {
+        if (size > old_bytes || TD_DEBUG || td_is_checked)
+            return NULL;
+        errno = saved_errno;
+        return old;
+    }
     memcpy(object, old, td_min(old_bytes, size));
     td_free(old);
     return object;

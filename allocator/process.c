@@ -10,6 +10,7 @@
 
 #include "allocator/allocate.h"
 #include "allocator/malloc.h"
+#include "allocator/operators.h"
 #include "allocator/options.h"
 #include "allocator/process.h"
 #include "allocator/statistics.h"
@@ -52,19 +53,28 @@ extern void _IO_list_unlock(void) __attribute__((weak, visibility("default")));
 extern void _IO_list_resetlock(void) __attribute__((weak, visibility("default")));
 extern char __libc_single_threaded __attribute__((weak, visibility("default")));
 
-static bool holds_streams;  // by the thread that forks
+// Written by the thread that forks, which holds all locks, or is the only one.
+static bool is_only_thread;
+static bool holds_streams;
 
+// fork(2) is async-signal-safe, and a handler may have interrupted whoever holds a lock. In a process with one thread
+// that is the thread itself: it takes none, and whoever was interrupted lets go of his in both processes.
 static void fork_prepare(void) {
+    bool is_only = &__libc_single_threaded != NULL && __libc_single_threaded;
     bool has_list = &_IO_list_lock != NULL && &_IO_list_unlock != NULL && &_IO_list_resetlock != NULL &&
                     &__libc_single_threaded != NULL;
-    bool takes_streams = has_list && !__libc_single_threaded;
+    bool takes_streams = has_list && !is_only;
     if (takes_streams)
         _IO_list_lock();
-    td_frontend_fork_prepare();
+    if (!is_only)
+        td_frontend_fork_prepare();
+    is_only_thread = is_only;
     holds_streams = takes_streams;
 }
 
 static void fork_parent(void) {
+    if (is_only_thread)
+        return;
     bool held_streams = holds_streams;
     td_frontend_fork_parent();
     if (held_streams)
@@ -72,6 +82,8 @@ static void fork_parent(void) {
 }
 
 static void fork_child(void) {
+    if (is_only_thread)
+        return;
     if (holds_streams)
         _IO_list_resetlock();
     td_frontend_fork_child();
@@ -100,6 +112,7 @@ static void process_begins(int count, char **arguments, char **environment) {
     if (environ == NULL)
         environ = environment;
     td_process_register_fork_handlers();
+    td_operators_begin();
     td_options_apply();
     td_options.prints_stats_at_exit = td_options.prints_stats_at_exit && is_stderr_open();
     if (td_options.has_background_thread)

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/lock.h"
 #include "base/minmax.h"
 #include "base/text.h"
 
@@ -37,6 +38,7 @@ static void line_print(struct line *line) {
 
 static _Noreturn void line_print_and_abort(struct line *line) {
     line_print(line);
+    td_lock_begin_bypass();
     abort();
 }
 

@@ -21,8 +21,8 @@ enum { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_WAITED_FOR = 2 };
 
 static uint64_t contended_count;  // statistic
 
-static __thread bool is_forking;      // owner only; this thread holds every lock
-static __thread unsigned held_ranks;  // owner only; a bit per rank, in debug builds
+static __thread unsigned bypass_depth;  // owner only; not 0: locks are nothing to this thread
+static __thread unsigned held_ranks;    // owner only; a bit per rank, in debug builds
 
 static void note_acquired(enum td_lock_rank rank) {
     if (TD_DEBUG) {
@@ -40,7 +40,7 @@ static void note_released(enum td_lock_rank rank) {
 void td_lock_check_none_held(const char *what) {
     const unsigned across_calls =
         1u << TD_RANK_MAINTENANCE | 1u << TD_RANK_TRANSFER | 1u << TD_RANK_GROWTH | 1u << TD_RANK_METADATA;
-    if (TD_DEBUG && !is_forking && (held_ranks & ~across_calls) != 0)
+    if (TD_DEBUG && bypass_depth == 0 && (held_ranks & ~across_calls) != 0)
         td_fatal(what);
 }
 
@@ -72,16 +72,16 @@ static TD_NOINLINE void acquire_slow(struct td_lock *lock) {
     errno = saved_errno;
 }
 
-void td_lock_begin_fork(void) {
-    is_forking = true;
+void td_lock_begin_bypass(void) {
+    bypass_depth++;
 }
 
-void td_lock_end_fork(void) {
-    is_forking = false;
+void td_lock_end_bypass(void) {
+    bypass_depth--;
 }
 
 void td_lock_acquire(struct td_lock *lock, enum td_lock_rank rank) {
-    if (td_unlikely(is_forking))
+    if (td_unlikely(bypass_depth != 0))
         return;
     if (td_unlikely(!try_state(lock)))
         acquire_slow(lock);
@@ -89,7 +89,7 @@ void td_lock_acquire(struct td_lock *lock, enum td_lock_rank rank) {
 }
 
 bool td_lock_try_acquire(struct td_lock *lock, enum td_lock_rank rank) {
-    if (td_unlikely(is_forking))
+    if (td_unlikely(bypass_depth != 0))
         return true;
     if (!try_state(lock))
         return false;
@@ -98,7 +98,7 @@ bool td_lock_try_acquire(struct td_lock *lock, enum td_lock_rank rank) {
 }
 
 void td_lock_release(struct td_lock *lock, enum td_lock_rank rank) {
-    if (td_unlikely(is_forking))
+    if (td_unlikely(bypass_depth != 0))
         return;
     note_released(rank);
     // Pairs with the acquires in `try_state` and `acquire_slow`.

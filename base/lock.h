@@ -29,10 +29,11 @@ void td_lock_acquire(struct td_lock *lock, enum td_lock_rank rank);
 bool td_lock_try_acquire(struct td_lock *lock, enum td_lock_rank rank);
 void td_lock_release(struct td_lock *lock, enum td_lock_rank rank);
 
-// Between these calls the calling thread, which holds every lock, may call the functions above once more: they do
-// nothing. So fork handlers that run while Tandem's locks are held may allocate.
-void td_lock_begin_fork(void);
-void td_lock_end_fork(void);
+// Between these calls, which may be nested, the functions above do nothing for the calling thread. For one that holds
+// every lock: so fork handlers that run while Tandem's locks are held may allocate. And, without an end, for one that
+// aborts: the program's handler of SIGABRT may allocate or fork, whatever locks were held.
+void td_lock_begin_bypass(void);
+void td_lock_end_bypass(void);
 
 // In debug builds, aborts if the caller holds a lock that is not to be held across a system call. `what` names the
 // call.

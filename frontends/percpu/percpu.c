@@ -117,8 +117,7 @@ static void free_to(struct attachment with, size_t class_index, void *pointer) {
     }
     if (td_unlikely(td_slab_was_freed_last(with.slab, class_index, pointer))) {
         // The thread may have moved, and see another CPU's stores in any order; the fence settles it.
-        td_area_fence();
-        if (td_slab_was_freed_last(with.slab, class_index, pointer))
+        if (td_area_fence() && td_slab_was_freed_last(with.slab, class_index, pointer))
             td_fatal_double_free(pointer, td_class_bytes(class_index));
     }
     if (with.ops->push_batch(with.slab, class_index, &pointer, 1) == 0)
@@ -326,13 +325,13 @@ void td_frontend_fork_prepare(void) {
     td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
     td_locked_slabs_fork_prepare();
     td_middle_fork_prepare();
-    td_lock_begin_fork();
+    td_lock_begin_bypass();
     exit_slow_path(was_in);
 }
 
 void td_frontend_fork_parent(void) {
     bool was_in = enter_slow_path();
-    td_lock_end_fork();
+    td_lock_end_bypass();
     td_middle_fork_done();
     td_locked_slabs_fork_done();
     td_lock_release(&maker.lock, TD_RANK_REGISTRY);

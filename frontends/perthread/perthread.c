@@ -232,11 +232,11 @@ void td_frontend_fork_prepare(void) {
     td_registry_fork_prepare();
     td_locked_slabs_fork_prepare();
     td_middle_fork_prepare();
-    td_lock_begin_fork();
+    td_lock_begin_bypass();
 }
 
 static void release_after_fork(void) {
-    td_lock_end_fork();
+    td_lock_end_bypass();
     td_middle_fork_done();
     td_locked_slabs_fork_done();
 }

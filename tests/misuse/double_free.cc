@@ -1,10 +1,14 @@
 // Objects freed twice.
+#include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <thread>
 #include <vector>
 
 #include <malloc.h>
 #include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
@@ -49,6 +53,48 @@ WRONG_PROGRAM(double_free_by_a_thread_to_be_cancelled) {
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, nullptr);
     free(opaque(object));
     free(opaque(object));
+}
+
+// What a crash reporter does, in a handler of SIGABRT: the allocator was in the middle of something.
+void report(int) {
+    void *object = opaque(malloc(48));
+    void *large = opaque(malloc(100000));
+    free(object);
+    free(large);
+    tandem_release_memory(SIZE_MAX);
+    pid_t pid = fork();
+    if (pid == 0) {
+        free(opaque(malloc(48)));
+        _exit(0);
+    }
+    int status = -1;
+    waitpid(pid, &status, 0);
+    signal(SIGABRT, status == 0 ? SIG_DFL : SIG_IGN);
+    raise(SIGABRT);
+}
+
+void free_twice_with_report(size_t size) {
+    signal(SIGABRT, report);
+    void *kept = misuse::allocate(size);
+    void *object = misuse::allocate(size);
+    void *other = misuse::allocate(size);
+    expect_double_free(object);
+    free(opaque(object));
+    free(opaque(other));
+    free(opaque(object));
+    misuse::drain();
+    free(opaque(kept));
+}
+
+WRONG_PROGRAM(double_free_48_with_a_report) {
+    free_twice_with_report(48);
+}
+WRONG_PROGRAM(double_free_30000_with_a_report) {
+    free_twice_with_report(30000);
+}
+WRONG_PROGRAM(double_free_5M_with_a_report) {
+    signal(SIGABRT, report);
+    free_twice(5000000);
 }
 
 WRONG_PROGRAM(double_free_of_an_aligned_object) {

@@ -187,6 +187,36 @@ TEST(exhaustion, realloc_leaves_the_object_alone) {
     EXPECT_TRUE(outcome.succeeded()) << outcome;
 }
 
+CHILD_ROLE(shrink) {
+    verdict verdict;
+    std::vector<void *> objects(20);
+    const size_t sizes[] = {1000, 30000, 400000, 3000000};
+    for (size_t i = 0; i < objects.size(); i++) {
+        objects[i] = opaque(malloc(sizes[i % 4]));
+    }
+    object_chain rest(16);
+    EXPECT_IN(verdict, rest.grow() > limit_bytes / 2);
+    for (size_t i = 0; i < objects.size(); i++) {
+        const size_t size = sizes[i % 4] / 3;
+        fill_pattern(objects[i], size, i);
+        errno = 0;
+        void *object = opaque(realloc(objects[i], size));
+        EXPECT_IN(verdict, object != nullptr && has_pattern(object, size, i));
+        EXPECT_IN(verdict, errno == 0);
+        free(object);
+    }
+    EXPECT_IN(verdict, rest.release());
+    return verdict.status();
+}
+
+TEST(exhaustion, realloc_always_shrinks) {
+    if (variant::is_debug) {
+        GTEST_SKIP() << "a sized free would be compared with what the object was";
+    }
+    child::outcome outcome = child::run("shrink", with_limit(RLIMIT_AS, limit_bytes));
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+}
+
 // Free memory in pieces, each too short: their address space makes room for a longer one.
 CHILD_ROLE(need_more_at_once) {
     verdict verdict;

@@ -1,5 +1,7 @@
 // fork while other threads are inside of the allocator: the child's heap is whole and usable.
 #include <atomic>
+#include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -8,6 +10,7 @@
 
 #include <pthread.h>
 #include <spawn.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -289,6 +292,48 @@ TEST(vfork, posix_spawn_and_system) {
         ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
         ASSERT_EQ(system("exit 5"), 5 << 8);
     }
+}
+
+std::atomic<int> forks_in_handlers;
+
+void fork_in_handler(int) {
+    const int saved_errno = errno;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        _exit(0);
+    }
+    int status = -1;
+    if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0) {
+        forks_in_handlers++;
+    }
+    errno = saved_errno;
+}
+
+// fork(2) is async-signal-safe: with one thread, whoever was interrupted may hold any lock.
+CHILD_ROLE(fork_in_handlers) {
+    struct sigaction action = {};
+    action.sa_handler = fork_in_handler;
+    sigaction(SIGALRM, &action, nullptr);
+    const struct itimerval often = {{0, 500}, {0, 500}};
+    setitimer(ITIMER_REAL, &often, nullptr);
+    const int wanted = variant::is_tiny ? 200 : 400;
+    while (forks_in_handlers < 4 * wanted) {
+        const size_t sizes[] = {48, 3000, 100000, 3000000};
+        const size_t size = sizes[forks_in_handlers / wanted % 4];
+        std::vector<void *> objects(size < 100000 ? 5000 : 20);
+        for (void *&object : objects) {
+            object = opaque(malloc(size));
+        }
+        for (void *object : objects) {
+            free(object);
+        }
+    }
+    return 0;
+}
+
+TEST(fork, in_signal_handlers_of_the_only_thread) {
+    child::outcome outcome = child::run("fork_in_handlers");
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
+#include "absl/strings/str_format.h"
 #include "benchmarks/harness/harness.h"
 #include "benchmarks/harness/random.h"
 
@@ -305,17 +306,21 @@ uint64_t time_once(kernel *timed, reference *undisturbed, bool keep) {
     return tries;
 }
 
-// [{"kernel": "pair", "size": 8, "min_ns": 1.0, "median_ns": 1.1, "disturbed": 2}, ...]
-std::string kernels_json(std::vector<kernel> *kernels) {
+// [{"kernel": "pair", "size": 8, "min_ns": 1.0, "median_ns": 1.1, "disturbed": 0, "repetitions_ns": [1.1, 1.0]}, ...]
+std::string kernels_json(const std::vector<kernel> &kernels) {
     std::string json;
-    for (kernel &each : *kernels) {
-        std::sort(each.nanoseconds.begin(), each.nanoseconds.end());
-        char text[256];
-        snprintf(text, sizeof text,
-                 "%s{\"kernel\": \"%s\", \"size\": %zu, \"min_ns\": %.3f, \"median_ns\": %.3f, \"disturbed\": %llu}",
-                 json.empty() ? "" : ", ", each.name.c_str(), each.size, each.nanoseconds.front(),
-                 each.nanoseconds[each.nanoseconds.size() / 2], static_cast<unsigned long long>(each.disturbed));
-        json += text;
+    for (const kernel &each : kernels) {
+        std::vector<double> sorted = each.nanoseconds;
+        std::sort(sorted.begin(), sorted.end());
+        absl::StrAppendFormat(&json,
+                              "%s{\"kernel\": \"%s\", \"size\": %d, \"min_ns\": %.3f, \"median_ns\": %.3f, "
+                              "\"disturbed\": %d, \"repetitions_ns\": [",
+                              json.empty() ? "" : ", ", each.name, each.size, sorted.front(), sorted[sorted.size() / 2],
+                              each.disturbed);
+        for (size_t i = 0; i < each.nanoseconds.size(); i++) {
+            absl::StrAppendFormat(&json, "%s%.3f", i == 0 ? "" : ", ", each.nanoseconds[i]);
+        }
+        json += "]}";
     }
     return "[" + json + "]";
 }
@@ -359,7 +364,7 @@ int main(int argc, char **argv) {
             }
         }
         seconds = bench::now() - start;
-        json = kernels_json(&kernels);
+        json = kernels_json(kernels);
     }
 
     bench::report report;

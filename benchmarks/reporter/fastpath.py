@@ -20,7 +20,8 @@ def section(findings: Findings, workload: Workload) -> str:
     if not kernels:
         return ""
     names = list(dict.fromkeys(name for name, _size in kernels))
-    rows = _kernel_rows(kernels, findings.allocators)
+    repetitions = figures.kernel_repetitions(findings.records)
+    rows = _kernel_rows(kernels, repetitions, findings.allocators)
     means = _kernel_means(kernels, findings.allocators)
     looks = looks_of([allocator.key for allocator in findings.allocators])
     chart = charts.bars(
@@ -32,18 +33,21 @@ def section(findings: Findings, workload: Workload) -> str:
         "fastpath-bars",
         "Nanoseconds per operation of each kernel",
     )
-    note = "median, (fastest repetition), and the median against the best peer’s"
+    note = (
+        "median, (fastest repetition), and the ratio to the best peer: the median of those between two repetitions that ran "
+        "one right after the other"
+    )
     body = table("Nanoseconds per operation, preloaded", note, header_row("", findings.allocators), rows)
     if findings.linked:
         body += table("Nanoseconds per operation, linked into the program", note, header_row("", findings.linked),
-                      _kernel_rows(kernels, findings.linked))
+                      _kernel_rows(kernels, repetitions, findings.linked))
     return (
         f"<h2>{escape(workload.title)}</h2><p>{escape(workload.about)}</p>{verified(findings, workload)}"
         f"<figure><figcaption>fastpath: geometric means of the medians over the sizes up to 1 KiB</figcaption>{chart}</figure>{body}"
     )
 
 
-def _kernel_rows(kernels: Kernels, allocators: List[Allocator]) -> List[str]:
+def _kernel_rows(kernels: Kernels, repetitions: figures.Repetitions, allocators: List[Allocator]) -> List[str]:
     rows = []
     group = None
     for (name, size), by_allocator in kernels.items():
@@ -51,12 +55,14 @@ def _kernel_rows(kernels: Kernels, allocators: List[Allocator]) -> List[str]:
             rows.append(f'<tr class="group"><th colspan="{len(allocators) + 1}">{escape(name)}</th></tr>')
             group = name
         first = f"{size:,} bytes" if size else f"{escape(name)}, random sizes"
-        rows.append(row(first, _kernel_cells(by_allocator, allocators)))
+        rows.append(row(first, _kernel_cells(by_allocator, repetitions[(name, size)], allocators)))
     return rows
 
 
-def _kernel_cells(by_allocator: Dict[str, tuple], allocators: List[Allocator]) -> List[str]:
-    peers = [by_allocator[each.key][1] for each in allocators if not each.is_tandem and each.key in by_allocator]
+def _kernel_cells(
+    by_allocator: Dict[str, tuple], repetitions: Dict[str, Dict[int, List[float]]], allocators: List[Allocator]
+) -> List[str]:
+    peers = [each.key for each in allocators if not each.is_tandem and each.key in by_allocator]
     cells = []
     for allocator in allocators:
         if allocator.key not in by_allocator:
@@ -64,7 +70,7 @@ def _kernel_cells(by_allocator: Dict[str, tuple], allocators: List[Allocator]) -
             continue
         least, median = by_allocator[allocator.key]
         text = f'{number(median)} <span class="least">({number(least)})</span>'
-        cells.append(cell(allocator, text, median / min(peers) if peers else None))
+        cells.append(cell(allocator, text, figures.paired_ratio(repetitions, allocator.key, peers)))
     return cells
 
 

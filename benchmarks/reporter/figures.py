@@ -91,3 +91,34 @@ def kernel_nanoseconds(records: Iterable[dict]) -> Dict[Tuple[str, int], Dict[st
         }
         for key, by_allocator in fastest.items()
     }
+
+
+Repetitions = Dict[Tuple[str, int], Dict[str, Dict[int, List[float]]]]  # by kernel and size, allocator, and round
+
+
+def kernel_repetitions(records: Iterable[dict]) -> Repetitions:
+    """All repetitions of fastpath's kernels, in nanoseconds, in the order in which they ran."""
+    repetitions: Repetitions = {}
+    for record in records:
+        if "result" not in record or record["workload"] != "fastpath":
+            continue
+        for kernel in record["result"]["figures"]["kernels"]:
+            by_allocator = repetitions.setdefault((kernel["kernel"], kernel["size"]), {})
+            by_allocator.setdefault(record["allocator"], {})[record["round"]] = kernel["repetitions_ns"]
+    return repetitions
+
+
+def paired_ratio(by_allocator: Dict[str, Dict[int, List[float]]], own: str, others: Iterable[str]) -> Optional[float]:
+    """An allocator's nanoseconds over those of the best of the others: the median, over the repetitions, of the ratio
+    between two that ran one right after the other, so that what slowed the one slowed the other."""
+    rounds = by_allocator.get(own, {})
+    ratios = []
+    for other in others:
+        pairs = [
+            mine / theirs
+            for number, repetitions in rounds.items()
+            for mine, theirs in zip(repetitions, by_allocator.get(other, {}).get(number, []))
+        ]
+        if pairs:
+            ratios.append(statistics.median(pairs))
+    return max(ratios) if ratios else None

@@ -84,24 +84,25 @@ EMPTY_CALLS = ("empty calls", 64)  # no allocator's: what any of them pays at le
 MIXED_PAIRS = [("pair of 16 to 128", 0)]
 
 
-FASTEST, MEDIAN = 0, 1  # of what `figures.kernel_nanoseconds` has
+def _paired_ratio(findings: Findings, allocator: str, wanted: List[Tuple[str, int]]) -> Optional[float]:
+    """The allocator's mean ratio to the best peer in the kernels that are wanted, repetition by repetition."""
+    repetitions = figures.kernel_repetitions(findings.records)
+    return figures.geometric_mean(
+        figures.paired_ratio(repetitions.get(name_and_size, {}), allocator, findings.peers()) for name_and_size in wanted
+    )
 
 
-def _kernel_ratio(
-    findings: Findings,
-    allocator: str,
-    wanted: List[Tuple[str, int]],
-    which: int = MEDIAN,
-    of: Optional[Tuple[str, int]] = None,
+def _fastest_ratio(
+    findings: Findings, allocator: str, wanted: List[Tuple[str, int]], of: Optional[Tuple[str, int]] = None
 ) -> Optional[float]:
-    """The allocator's mean ratio to the best peer in the kernels that are wanted; that of its kernel `of` if given."""
+    """The same by the fastest repetition of all; that of the kernel `of`, if given, to the peers' in those wanted."""
     kernels = figures.kernel_nanoseconds(findings.records)
     ratios = []
     for name_and_size in wanted:
         by_allocator = kernels.get(name_and_size, {})
-        peers = [by_allocator[peer][which] for peer in findings.peers() if peer in by_allocator]
+        peers = [by_allocator[peer][0] for peer in findings.peers() if peer in by_allocator]
         own = kernels.get(of or name_and_size, {}).get(allocator)
-        ratios.append(own[which] / min(peers) if peers and own else None)
+        ratios.append(own[0] / min(peers) if peers and own else None)
     return figures.geometric_mean(ratios)
 
 
@@ -114,10 +115,10 @@ def _verdict(findings: Findings) -> str:
             ("time, against glibc", _mean_ratio(findings, timed, figures.wall_seconds, allocator.key, ["glibc"])),
             ("peak memory, against the best peer of each run", _mean_ratio(findings, timed, figures.peak_mib, allocator.key, findings.peers())),
             ("peak memory, against glibc", _mean_ratio(findings, timed, figures.peak_mib, allocator.key, ["glibc"])),
-            ("a malloc/free pair of one size, 16 to 128 bytes, against the best peer", _kernel_ratio(findings, allocator.key, PAIRS)),
-            ("the same by the fastest repetitions, which nobody disturbed", _kernel_ratio(findings, allocator.key, PAIRS, FASTEST)),
-            ("two calls that do nothing, likewise", _kernel_ratio(findings, allocator.key, PAIRS, FASTEST, EMPTY_CALLS)),
-            ("pairs of random sizes, 16 to 128 bytes, against the best peer", _kernel_ratio(findings, allocator.key, MIXED_PAIRS)),
+            ("a malloc/free pair of one size, 16 to 128 bytes, against the best peer", _paired_ratio(findings, allocator.key, PAIRS)),
+            ("the same by the fastest repetitions, which nobody disturbed", _fastest_ratio(findings, allocator.key, PAIRS)),
+            ("two calls that do nothing, likewise", _fastest_ratio(findings, allocator.key, PAIRS, EMPTY_CALLS)),
+            ("pairs of random sizes, 16 to 128 bytes, against the best peer", _paired_ratio(findings, allocator.key, MIXED_PAIRS)),
         ]
         items = "".join(
             f'<dt>{escape(text)}</dt><dd class="{ratio_class(ratio)}">{ratio_text(ratio)}</dd>'

@@ -35,9 +35,11 @@
 
 #include "allocator/allocate.h"
 #include "allocator/malloc.h"
+#include "allocator/statistics.h"
 #include "backend/backend.h"
 #include "backend/large.h"
 #include "backend/page_map.h"
+#include "backend/run_store.h"
 #include "base/fatal.h"
 #include "base/minmax.h"
 #include "base/size_class.h"
@@ -61,11 +63,22 @@ TD_NOINLINE void *td_alloc_above_table(size_t size, enum td_on_failure on_failur
     return alloc_above_table(size, on_failure);
 }
 
+// Whether there could be an object of `size` if all that is not in use were given back. Else the caches stay as they
+// are: a program may try hopeless sizes often, and needs them.
+static TD_NOINLINE bool could_make_room(size_t size) {
+    size_t mapped = td_backend_mapped_bytes();
+    if (size > mapped && !td_run_store_could_map(size - mapped))
+        return false;
+    struct tandem_stats stats;
+    td_statistics_get(&stats);
+    size_t not_in_use = stats.cached_bytes + stats.free_bytes + stats.fresh_bytes + stats.waste_bytes;
+    return size <= not_in_use || td_run_store_could_map(size - not_in_use);
+}
+
 void *td_alloc_large(size_t size, size_t alignment, bool *is_zero) {
     td_frontend_maintain();
     void *object = td_large_alloc(size, alignment, is_zero);
-    // No cache holds what is more than all that there is: a program may try such sizes often, and needs its caches.
-    if (td_likely(object != NULL) || size > td_backend_mapped_bytes())
+    if (td_likely(object != NULL) || !could_make_room(size))
         return object;
     // What the caches hold may make a whole run, and so may clean and dirty neighbours.
     td_frontend_drain();
@@ -149,16 +162,19 @@ TD_EXPORT void *calloc(size_t count, size_t size) {
     return td_likely(object != NULL) ? memset(object, 0, bytes) : calloc_slow(bytes);
 }
 
-// Without memory for a copy an object that shrinks stays as it is: programs count on that. Not where frees compare
-// sizes, which would take the object for another one.
+// Whether an object that shrinks may stay as it is: not where frees compare sizes, which would take it for another one.
+static bool may_stay(size_t old_bytes, size_t size) {
+    return size <= old_bytes && !TD_DEBUG && !td_is_checked;
+}
+
+// Without memory for a copy an object that shrinks stays: programs count on that.
 static TD_NOINLINE void *reallocate_by_copy(void *old, size_t old_bytes, size_t size) {
     int saved_errno = errno;
     void *object = td_alloc(size, TD_RETURN_NULL);
     if (td_unlikely(object == NULL)) {
-        if (size > old_bytes || TD_DEBUG || td_is_checked)
-            return NULL;
-        errno = saved_errno;
-        return old;
+        bool stays = may_stay(old_bytes, size);
+        errno = stays ? saved_errno : errno;
+        return stays ? old : NULL;
     }
     memcpy(object, old, td_min(old_bytes, size));
     td_free(old);

@@ -41,10 +41,10 @@ void tandem_flush(void);
 
 // Gives memory that no object uses back to the operating system: at least `bytes` of it if as much can go, more where
 // only more can go at once; SIZE_MAX for all. What is locked (mlockall(2)) stays, and so do free pages of a hugepage of
-// which more than a quarter is in use. First it empties the caches, then the middle end: the locked slabs, with
-// percpu all CPUs' slabs, where the kernel can restart their sequences (membarrier(2)), with perthread the caller's and
-// those that threads left when they exited. What other threads' own slabs hold stays, at most 4 MiB each. Returns the
-// bytes given back.
+// which more than a quarter is in use; the unused tails of objects of more than 1 MiB go, short ones excepted. First it
+// empties the caches, then the middle end: the locked slabs, with percpu all CPUs' slabs, where the kernel can restart
+// their sequences (membarrier(2)), with perthread the caller's and those that threads left when they exited. What other
+// threads' own slabs hold stays, at most 4 MiB each. Returns the bytes given back.
 size_t tandem_release_memory(size_t bytes);
 
 // An object of at least `size` bytes and its usable size (P0901, `std::allocate_at_least`). Aligned as malloc(3)'s.
@@ -66,7 +66,7 @@ struct tandem_stats {
     uint64_t cached_bytes;       // in objects that front ends and transfer caches hold
     uint64_t free_bytes;         // free objects of spans, resident or not, and free pages that may be resident
     uint64_t fresh_bytes;        // whole free pages that are not resident: never touched, or given back
-    uint64_t waste_bytes;        // tails: of spans, too short for an object, and behind objects of more than 1 MiB
+    uint64_t waste_bytes;        // tails: of spans, too short for an object, and behind large objects; resident or not
     uint64_t metadata_bytes;     // Tandem's own tables, slabs and descriptors, as mapped
     uint64_t mapped_bytes;       // the sum; what was given back is still in it
     uint64_t peak_mapped_bytes;  // the largest sum that this or an earlier call for statistics has seen

@@ -16,8 +16,8 @@ struct td_span *td_backend_span_of(const void *pointer, const char *call);
 // Gives memory back that the program is not likely to need soon: see purge.c. To be called every `TD_TICK_MS` or so.
 void td_backend_maintain(uint64_t now_ms);
 
-// Gives `bytes` of free memory back, at once, or more, since whole segments are purged. Returns how many. Takes the
-// lock, many times. Of SIZE_MAX, free runs that touch are one afterwards.
+// Gives `bytes` of free memory back, at once, or more, since whole segments are purged; then dirty tails of large
+// objects. Returns how many. Takes the lock, many times. Of SIZE_MAX, free runs that touch are one afterwards.
 size_t td_backend_purge(size_t bytes);
 
 // Gives pages of a span back that is in use and of whose objects in them nobody uses, or takes, one meanwhile. Returns

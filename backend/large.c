@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/free_runs.h"
+#include "backend/large_tail.h"
 #include "backend/os.h"
 #include "backend/page_heap.h"
 #include "backend/page_map.h"
@@ -11,6 +12,9 @@
 #include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/size_class.h"
+
+// What a run is taken for.
+enum run_use { FOR_NEW_OBJECT, FOR_GROWN_OBJECT };
 
 // Atomic, any thread: once a move went wrong half-way, realloc copies. Where mappings run out, the next would as well.
 static bool moves_are_off;
@@ -43,6 +47,8 @@ static struct td_segment_run *take_run_locked(size_t align_segments, size_t byte
     struct td_segment_run *run = td_run_take(segments_of(bytes), align_segments, is_zero);
     if (run == NULL)
         return NULL;
+    // The kernel may fill a place for hugepages beyond what is touched.
+    run->tail = *is_zero && !run->is_huge ? TD_TAIL_CLEAN : TD_TAIL_DIRTY;
     run->is_huge = run->is_huge || (wants_hugepages && *is_zero);
     run->state = TD_RUN_LARGE;
     run->bytes = bytes;
@@ -50,12 +56,15 @@ static struct td_segment_run *take_run_locked(size_t align_segments, size_t byte
     return run;
 }
 
-// A run for an object of `bytes`, of hugepages where `heap_bytes` are in use.
-static struct td_segment_run *alloc_run(size_t bytes, size_t alignment, size_t heap_bytes, bool *is_zero) {
+// A run for an object of `bytes`. One that is to grow has its tail listed when it has moved there.
+static struct td_segment_run *alloc_run(size_t bytes, size_t alignment, enum run_use use, bool *is_zero) {
     size_t align_segments = alignment > TD_SEGMENT_BYTES ? alignment >> TD_SEGMENT_SHIFT : 1;
+    size_t heap_bytes = use == FOR_NEW_OBJECT ? TD_HUGE_OBJECT_HEAP_BYTES : TD_HUGE_HEAP_BYTES;
     while (td_run_store_enter()) {
         bool wants_hugepages = td_page_heap_wants_hugepages(heap_bytes);
         struct td_segment_run *run = take_run_locked(align_segments, bytes, wants_hugepages, is_zero);
+        if (run != NULL && use == FOR_NEW_OBJECT)
+            td_large_tail_list(run);
         td_run_store_leave();
         if (run != NULL && wants_hugepages && *is_zero)
             advise_hugepages(run, 0, bytes);
@@ -77,7 +86,7 @@ void *td_large_alloc(size_t size, size_t alignment, bool *is_zero) {
     size_t pages = size != 0 ? pages_of(size) : 1;
     if (pages * TD_PAGE_BYTES <= TD_MAX_SPAN_BYTES && alignment <= TD_MAX_SPAN_BYTES)
         return alloc_span(pages, alignment, is_zero);
-    struct td_segment_run *run = alloc_run(pages * TD_PAGE_BYTES, alignment, TD_HUGE_OBJECT_HEAP_BYTES, is_zero);
+    struct td_segment_run *run = alloc_run(pages * TD_PAGE_BYTES, alignment, FOR_NEW_OBJECT, is_zero);
     return run != NULL ? (void *)run->base : NULL;
 }
 
@@ -87,7 +96,8 @@ void td_large_report(const void *pointer, const char *call) {
         td_fatal_foreign(call, pointer);
     if (run->state == TD_RUN_LARGE && (uintptr_t)pointer < run->base + run->bytes)
         td_fatal_interior(call, pointer, run->bytes);
-    if (run->state == TD_RUN_DIRTY && run->base == (uintptr_t)pointer && run->bytes != 0)
+    bool is_freed = run->state == TD_RUN_DIRTY || run->state == TD_RUN_HELD;
+    if (is_freed && run->base == (uintptr_t)pointer && run->bytes != 0)
         td_fatal_freed(call, pointer, run->bytes);
     if (run->state != TD_RUN_SPANS)
         td_fatal_foreign(call, pointer);
@@ -123,16 +133,23 @@ static struct td_segment_run *run_of(const void *pointer, const char *call) {
     return run;
 }
 
-void td_large_free(void *pointer, const char *call) {
-    struct td_segment_run *run = run_of(pointer, call);
-    if (run->state == TD_RUN_SPANS) {
-        td_page_heap_free(span_of(run, pointer, call));
-        return;
-    }
-    uint64_t now_ms = td_os_clock_ms();
-    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+// The run's object has ended.
+static void free_run_locked(struct td_segment_run *run, uint64_t now_ms) {
     td_backend_note_unused(run->bytes);
-    td_run_put(run, TD_RUN_DIRTY, now_ms);
+    if (td_large_tail_unlist(run))
+        td_run_put(run, TD_RUN_DIRTY, now_ms);
+    else
+        run->state = TD_RUN_HELD;
+}
+
+void td_large_free(void *pointer, const char *call) {
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    // Looked at under the lock: of two threads that free the same object the second one finds it free.
+    struct td_segment_run *run = run_of(pointer, call);
+    if (run->state == TD_RUN_SPANS)
+        td_page_heap_free_locked(span_of(run, pointer, call));
+    else
+        free_run_locked(run, td_os_clock_ms());
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
 }
 
@@ -141,21 +158,39 @@ size_t td_large_usable_bytes(const void *pointer, const char *call) {
     return run->state == TD_RUN_LARGE ? run->bytes : span_of(run, pointer, call)->pages * TD_PAGE_BYTES;
 }
 
+// What the tail of the run is once its object has `bytes`; asked before the run is extended for that.
+static enum td_tail_state tail_after_resize(const struct td_segment_run *run, size_t bytes) {
+    if (bytes <= run->segments * TD_SEGMENT_BYTES)
+        return bytes < run->bytes ? TD_TAIL_DIRTY : run->tail;
+    const struct td_segment_run *after = td_page_map_run((void *)(run->base + run->segments * TD_SEGMENT_BYTES));
+    bool is_clean = after != NULL && after->state == TD_RUN_CLEAN && !after->is_huge;
+    return is_clean ? TD_TAIL_CLEAN : TD_TAIL_DIRTY;
+}
+
+static void set_bytes_locked(struct td_segment_run *run, size_t bytes, enum td_tail_state tail) {
+    td_run_trim(run, segments_of(bytes), TD_RUN_DIRTY, td_os_clock_ms());
+    td_backend_note_unused(run->bytes);
+    td_backend_note_used(bytes);
+    run->bytes = bytes;
+    run->tail = (uint8_t)tail;
+    td_large_tail_list(run);
+}
+
 // Cuts or extends the run where it lies.
 static bool resize_run_in_place(struct td_segment_run *run, size_t bytes) {
     size_t segments = segments_of(bytes);
     size_t old_bytes = run->bytes;
-    uint64_t now_ms = td_os_clock_ms();
     td_run_store_enter_anyway();
-    bool is_extended = segments > run->segments && td_run_extend(run, segments);
-    bool is_done = segments <= run->segments;
+    bool may_change = td_large_tail_unlist(run);
+    enum td_tail_state tail = tail_after_resize(run, bytes);
+    bool is_extended = may_change && segments > run->segments && td_run_extend(run, segments);
+    bool is_done = may_change && segments <= run->segments;
     bool wants_hugepages = is_extended && td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES);
     if (is_done) {
         run->is_huge = run->is_huge || wants_hugepages;
-        td_run_trim(run, segments, TD_RUN_DIRTY, now_ms);
-        td_backend_note_unused(old_bytes);
-        td_backend_note_used(bytes);
-        run->bytes = bytes;
+        set_bytes_locked(run, bytes, tail);
+    } else if (may_change) {
+        td_large_tail_list(run);
     }
     td_run_store_leave();
     if (wants_hugepages)
@@ -207,9 +242,10 @@ static bool is_locked(const struct td_segment_run *run, size_t bytes) {
 // Moves the object to a longer run.
 static void *move_run(struct td_segment_run *run, size_t bytes) {
     bool is_zero;
+    const void *from = (void *)run->base;
     if (td_load_relaxed(&moves_are_off) || is_locked(run, run->bytes))
         return NULL;
-    struct td_segment_run *target = alloc_run(bytes, TD_SEGMENT_BYTES, TD_HUGE_HEAP_BYTES, &is_zero);
+    struct td_segment_run *target = alloc_run(bytes, TD_SEGMENT_BYTES, FOR_GROWN_OBJECT, &is_zero);
     if (target == NULL)
         return NULL;
     void *to = (void *)target->base;
@@ -220,9 +256,10 @@ static void *move_run(struct td_segment_run *run, size_t bytes) {
     if (!move_pages(run, target))
         return NULL;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    td_backend_note_unused(run->bytes);
+    run = run_of(from, "realloc");                      // once more, as for a free
     target->is_huge = target->is_huge || run->is_huge;  // pages bring their advice along
-    td_run_put(run, TD_RUN_DIRTY, 0);
+    td_large_tail_list(target);
+    free_run_locked(run, 0);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     return to;
 }

@@ -19,6 +19,7 @@
 #endif
 
 #define HUGEPAGES "/sys/kernel/mm/transparent_hugepage"
+#define SETTING_BYTES 64
 
 static uint64_t call_count;  // statistic
 
@@ -143,23 +144,38 @@ void td_os_advise_hugepages(void *address, size_t bytes, bool wanted) {
     errno = saved_errno;
 }
 
-// What is chosen in a file of the kernel's, "a [b] c", has that name. Past the C library, whose open others may have
+// What a file of the kernel's says, "" if there is no such file. Past the C library, whose open others may have
 // replaced.
-static bool is_chosen(const char *path, const char *name) {
-    char text[64] = "";
+static void read_setting(const char *path, char text[static SETTING_BYTES]) {
+    memset(text, 0, SETTING_BYTES);
     long file = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
-        return false;
-    bool is_read = syscall(SYS_read, file, text, sizeof text - 1) > 0;
+        return;
+    syscall(SYS_read, file, text, SETTING_BYTES - 1);
     syscall(SYS_close, file);
-    return is_read && strstr(text, name) != NULL;
 }
+
+// What is chosen in such a file, "a [b] c", has that name.
+static bool is_chosen(const char *path, const char *name) {
+    char text[SETTING_BYTES];
+    read_setting(path, text);
+    return strstr(text, name) != NULL;
+}
+
+// Advice on a segment asks for nothing where hugepages are longer, as on aarch64 with OS pages of 64 KiB.
+static bool hugepages_have_other_size(void) {
+    char text[SETTING_BYTES];
+    read_setting(HUGEPAGES "/hpage_pmd_size", text);
+    return text[0] != 0 && strcmp(text, "2097152\n") != 0;
+}
+
+_Static_assert(TD_SEGMENT_BYTES == 2097152, "a segment is a hugepage, by the name that the kernel has for it here");
 
 bool td_os_gives_hugepages(void) {
     int saved_errno = errno;
     // prctl's 3 means: but where they are asked for. Since Linux 6.8 each size of pages has a file of its own as well.
     bool is_off =
-        prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1 ||
+        prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1 || hugepages_have_other_size() ||
         (is_chosen(HUGEPAGES "/enabled", "[never]") && !is_chosen(HUGEPAGES "/hugepages-2048kB/enabled", "[always]") &&
          !is_chosen(HUGEPAGES "/hugepages-2048kB/enabled", "[madvise]"));
     errno = saved_errno;
@@ -168,7 +184,11 @@ bool td_os_gives_hugepages(void) {
 
 uint64_t td_os_clock_ms(void) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    int saved_errno = errno;
+    if (td_unlikely(clock_gettime(CLOCK_MONOTONIC_COARSE, &now) != 0)) {
+        errno = saved_errno;
+        return 0;
+    }
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 

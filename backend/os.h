@@ -36,10 +36,11 @@ void *td_os_find_place(size_t bytes);
 // Asks for, or declines, transparent hugepages. Advice: failure does not matter.
 void td_os_advise_hugepages(void *address, size_t bytes, bool wanted);
 
-// Whether the kernel gives hugepages to who asks for them, in this process; true where that cannot be told.
+// Whether the kernel gives hugepages of a segment's size to who asks for them, in this process; true where that cannot
+// be told.
 bool td_os_gives_hugepages(void);
 
-// A monotonic clock that costs no system call, in ms; coarse, a few ms.
+// A monotonic clock that costs no system call, in ms; coarse, a few ms. Always 0 where there is none.
 uint64_t td_os_clock_ms(void);
 
 // System calls made by the functions above that map, unmap, move or advise. Statistic.

@@ -142,15 +142,19 @@ struct td_segment *td_page_heap_segment_of(uintptr_t address) {
     return td_segment_of_run(td_page_map_run((void *)address));
 }
 
-void td_page_heap_free(struct td_span *span) {
-    if (span->class_index != 0)
-        td_page_map_set_class(span->start, span->pages, 0);
+void td_page_heap_free_locked(struct td_span *span) {
     struct td_segment *segment = td_page_heap_segment_of(span->start);
-    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     td_backend_note_unused(span->pages * TD_PAGE_BYTES);
     td_backend_small_span_bytes -= span->class_index != 0 ? span->pages * TD_PAGE_BYTES : 0;
     td_segment_return_span(segment, span);
     td_page_heap_relink(segment);
+}
+
+void td_page_heap_free(struct td_span *span) {
+    if (span->class_index != 0)
+        td_page_map_set_class(span->start, span->pages, 0);
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    td_page_heap_free_locked(span);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
 }
 

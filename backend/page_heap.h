@@ -14,6 +14,8 @@ struct td_span *td_page_heap_alloc(size_t pages, size_t align_pages, size_t clas
 
 // Requires that no object of the span is in use. Takes the backend's lock.
 void td_page_heap_free(struct td_span *span);
+// The same for a large span, with the lock held.
+void td_page_heap_free_locked(struct td_span *span);
 
 // Cuts or extends a large span in place; false, and nothing has changed, if that is not possible. Takes the lock.
 bool td_page_heap_resize(struct td_span *span, size_t pages);

@@ -1,11 +1,12 @@
 // The decay: memory that stayed free through a whole window of `decay_ms` goes back at its end, a part at each tick.
 // What is asked for again within the time costs no page fault, whether a peak comes again or the same needs meet other
 // holes. Whole runs go first, oldest first, then free pages of the segments that have most of them; a hugepage is split
-// only when most of it is free.
+// only when most of it is free. The dirty tail of a large object goes when it is that old.
 #include "backend/purge.h"
 
 #include "backend/backend.h"
 #include "backend/free_runs.h"
+#include "backend/large_tail.h"
 #include "backend/os.h"
 #include "backend/page_heap.h"
 #include "backend/page_map.h"
@@ -19,6 +20,9 @@
 
 // Segments that are found at once, as that walks all of them.
 #define SEGMENTS_AT_ONCE 64
+
+// Large objects whose tails go back at one tick, at most: system calls that one allocation waits for.
+#define TAILS_PER_TICK 64
 
 static uint64_t decay_ms = TD_DECAY_MS_DEFAULT;  // atomic, any thread
 static uint64_t window_start_ms;                 // guarded by td_backend_lock
@@ -186,9 +190,11 @@ static bool purge_dirtiest(size_t bytes, size_t *purged) {
 static void forget_try(struct td_segment *segment, void *argument) {
     (void)argument;
     segment->is_tried = false;
+    segment->stays_whole = false;
 }
 
-size_t td_backend_purge(size_t bytes) {
+// Gives `bytes` of free memory back, or more.
+static size_t purge_free(size_t bytes) {
     size_t total = 0;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     td_page_heap_each(forget_try, NULL);
@@ -201,6 +207,26 @@ size_t td_backend_purge(size_t bytes) {
         // The next ones.
     }
     td_add_relaxed(&purged_bytes, total);
+    return total;
+}
+
+// Gives tails back that are dirty since `until_ms` at least, until that are `bytes`, but `max` tails at most. Each is
+// tried once: those that are refused go to the list's end.
+static size_t purge_tails(uint64_t until_ms, size_t bytes, size_t max) {
+    size_t total = 0;
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    size_t left = td_min(td_large_tail_count(), max);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    while (left > 0 && total < bytes && td_large_tail_purge(until_ms, &total))
+        left--;
+    td_add_relaxed(&purged_bytes, total);
+    return total;
+}
+
+size_t td_backend_purge(size_t bytes) {
+    size_t total = purge_free(bytes);
+    if (total < bytes)
+        total += purge_tails(UINT64_MAX, bytes - total, SIZE_MAX);
     if (bytes == SIZE_MAX)
         td_run_store_join_clean();
     return total;
@@ -218,12 +244,14 @@ static size_t used_bytes_locked(const struct td_segment *segment) {
     return bytes;
 }
 
-// Whether pages of a span in use may go back: not where that splits a hugepage of which much is in use.
+// Whether pages of a span in use may go back: not where that splits a hugepage of which much is in use. All its spans
+// ask; the answer is kept until a span is freed, a window ends, or free memory is given back.
 static bool may_split(struct td_segment *segment) {
     if (!td_load_relaxed(&segment->run.is_huge))
         return true;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    bool may = used_bytes_locked(segment) <= HUGE_USED_MAX * TD_PAGE_BYTES;
+    bool may = !segment->stays_whole && used_bytes_locked(segment) <= HUGE_USED_MAX * TD_PAGE_BYTES;
+    segment->stays_whole = !may;
     if (may)
         td_store_relaxed(&segment->run.is_huge, false);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
@@ -250,6 +278,7 @@ static void begin_window_locked(uint64_t now_ms, size_t dirty) {
     window_start_ms = now_ms;
     window_least_dirty = dirty;
     td_backend_used_peak_bytes = td_backend_used_bytes;
+    td_page_heap_each(forget_try, NULL);
 }
 
 // What is to go back at this tick.
@@ -270,10 +299,13 @@ void td_backend_maintain(uint64_t now_ms) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     size_t step = take_step_locked(now_ms);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    uint64_t decay = td_load_relaxed(&decay_ms);
+    if (now_ms >= decay)
+        purge_tails(now_ms - decay, SIZE_MAX, TAILS_PER_TICK);
     if (step == 0)
         return;
     // Segments of runs go whole.
-    size_t done = td_backend_purge(step);
+    size_t done = purge_free(step);
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     surplus -= td_min(surplus, done > step ? done - step : 0);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);

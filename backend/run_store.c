@@ -130,12 +130,32 @@ bool td_run_store_grow(size_t segments) {
     return true;
 }
 
+bool td_run_store_could_map(size_t bytes) {
+    if (bytes > PTRDIFF_MAX)
+        return false;
+    size_t rounded = (bytes + TD_SEGMENT_BYTES - 1) & -TD_SEGMENT_BYTES;
+    void *memory = td_os_map(rounded, TD_SEGMENT_BYTES);
+    if (memory == NULL)
+        return false;
+    td_os_unmap(memory, rounded);
+    return true;
+}
+
+// Whether the system would map a run of `segments` in the place of all free ones.
+static bool could_replace_free_runs(size_t segments) {
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    size_t bytes = td_run_store_bytes(TD_RUN_CLEAN) + td_run_store_bytes(TD_RUN_DIRTY);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    size_t wanted = segments * TD_SEGMENT_BYTES;
+    return wanted <= bytes || (bytes != 0 && td_run_store_could_map(wanted - bytes));
+}
+
 bool td_run_store_provide(size_t segments) {
     // Threads that run out of memory at the same time wait for the first one's mapping, which may do for all.
     td_lock_acquire(&growth_lock, TD_RANK_GROWTH);
     bool is_there = has_fit(segments) || td_run_store_grow(segments);
-    // Where address space is limited, free runs that are too short may have taken it. Not for a size beyond all reason.
-    bool may_unmap = segments > 1 && segments <= td_run_store_mapped_bytes() / TD_SEGMENT_BYTES;
+    // Where address space is limited, free runs that are too short may have taken it. They stay if that is in vain.
+    bool may_unmap = !is_there && segments > 1 && could_replace_free_runs(segments);
     while (!is_there && may_unmap && td_run_store_unmap_one())
         is_there = td_run_store_grow(segments);
     td_lock_release(&growth_lock, TD_RANK_GROWTH);

@@ -33,10 +33,14 @@ bool td_run_store_unmap_one(void);
 // asks for hugepages anew. For requests that nothing else can serve, as it takes a system call for each run.
 void td_run_store_join_clean(void);
 
+// Whether the system would map so much more just now.
+bool td_run_store_could_map(size_t bytes);
+
 // Maps at least `segments` more. False if the system refuses.
 bool td_run_store_grow(size_t segments);
 // The same unless there is a free run of that length by now: of many threads that lack one at the same time, one maps.
-// What the system refuses it may give for the address space of shorter free runs.
+// What the system refuses it may give for the address space of shorter free runs; they stay if all of them would not
+// do.
 bool td_run_store_provide(size_t segments);
 
 // Takes and releases the locks of growth and of the back end.

@@ -95,6 +95,7 @@ void td_segment_init(struct td_segment *segment, uintptr_t base, bool is_dirty) 
     segment->run = (struct td_segment_run){.base = base, .segments = 1, .state = TD_RUN_SPANS};
     segment->used_pages = 0;
     segment->is_tried = false;
+    segment->stays_whole = false;
     segment->longest_free = TD_SEGMENT_PAGES;
     segment->dirty_free = is_dirty ? TD_SEGMENT_PAGES : 0;
     memset(segment->used, 0, sizeof segment->used);
@@ -117,6 +118,7 @@ struct td_span *td_segment_take_span(struct td_segment *segment, size_t pages, s
 void td_segment_return_span(struct td_segment *segment, struct td_span *span) {
     return_pages(segment, first_page_of(segment, span), span->pages);
     span->state = TD_SPAN_FREE;
+    segment->stays_whole = false;
 }
 
 bool td_segment_resize_span(struct td_segment *segment, struct td_span *span, size_t pages) {

@@ -23,16 +23,20 @@
 
 enum td_run_state { TD_RUN_CLEAN, TD_RUN_DIRTY, TD_RUN_HELD, TD_RUN_LARGE, TD_RUN_SPANS };
 
+// What lies behind a large object in its run: large_tail.h.
+enum td_tail_state { TD_TAIL_CLEAN, TD_TAIL_DIRTY, TD_TAIL_LISTED, TD_TAIL_HELD };
+
 // Guarded by the backend's lock; a large run's `base` and `bytes` also by whoever owns the object.
 struct td_segment_run {
-    struct td_segment_run *next;  // the list of free runs, or of segments, that it is in
+    struct td_segment_run *next;  // the list of free runs, of segments, or of large objects' tails that it is in
     struct td_segment_run *prev;
     uintptr_t base;         // its first byte
     size_t segments;        // its length
     size_t bytes;           // of the large object, whole pages; after its end the size that it had
-    uint64_t freed_ms;      // when it last became dirty
+    uint64_t freed_ms;      // when it last became dirty; of a large run in the list of tails, its tail
     uint64_t failed_purge;  // the number of the last purge that a part of it stayed dirty in
     uint8_t state;          // enum td_run_state
+    uint8_t tail;           // enum td_tail_state, of large runs
     bool is_huge;           // some of it was given to the kernel as a place for hugepages: purging is not to split them
 };
 
@@ -61,6 +65,7 @@ struct td_segment {
     uint16_t longest_free;                 // pages in the longest free run
     uint16_t dirty_free;                   // pages that are dirty and not used
     bool is_tried;                         // by the purge under way
+    bool stays_whole;                      // a hugepage of which much was in use when it was last looked at
     uint64_t used[TD_SEGMENT_WORDS];       // a bit per page
     uint64_t dirty[TD_SEGMENT_WORDS];      // a bit per page, set: was handed out since it was last clean
     uint8_t first_page[TD_SEGMENT_PAGES];  // of the span that a page belongs to

@@ -27,11 +27,13 @@ struct central_list {
     struct td_span *buckets[BUCKET_COUNT];  // guarded by lock
     size_t spans;                           // guarded by lock
     size_t linked_spans;                    // atomic, written under lock; those in `buckets`
-    struct td_span *hand;                   // guarded by lock; the span that the purge comes to next
-    size_t hand_bucket;                     // guarded by lock; where `hand` is or, if it is NULL, was
-    uint64_t visits_due;                    // td_central_purge_idle's; spans to be passed, times the decay's ms
     size_t free_objects;                    // guarded by lock; the sum of `free_objects` over the spans
     uint64_t lock_count;                    // guarded by lock
+    struct td_span *hand;                   // guarded by lock; the span that the purge comes to next
+    const struct td_span *held_span;        // guarded by lock; the one that gives pages back right now, or NULL
+    struct td_free_pages held;              // guarded by lock; those pages
+    size_t hand_bucket;                     // guarded by lock; where `hand` is or, if it is NULL, was
+    uint64_t visits_due;                    // td_central_purge_idle's; spans to be passed, times the decay's ms
 } TD_ALIGNED(TD_CACHE_LINE);
 
 static struct central_list lists[TD_CLASS_COUNT];
@@ -253,17 +255,27 @@ static struct word_of_objects gather_word(struct td_span *span, size_t class_ind
     return word;
 }
 
+// The bits of one word of the held span that stand for free objects, though they are clear.
+static uint64_t held_bits(const struct td_free_pages *held, size_t word) {
+    uint64_t bits = 0;
+    for (size_t i = td_max(held->first, word * 64); i < held->first + held->objects && i < (word + 1) * 64; i++)
+        bits |= (uint64_t)1 << (i % 64);
+    return bits;
+}
+
 // Sets the objects' bits in their span. That it was theirs all the time is certain only for objects in use.
-static void return_word(const struct word_of_objects *word, size_t class_index) {
+static void return_word(struct central_list *list, const struct word_of_objects *word, size_t class_index) {
     struct td_span *span = word->span;
     uint64_t old = span->free_bits[word->word];
-    if (td_unlikely((old & word->bits) != 0 || span->class_index != class_index)) {
-        uint64_t twice = (old & word->bits) != 0 ? old & word->bits : word->bits;
+    uint64_t is_free = td_unlikely(span == list->held_span) ? old | held_bits(&list->held, word->word) : old;
+    if (td_unlikely((is_free & word->bits) != 0 || span->class_index != class_index)) {
+        uint64_t twice = (is_free & word->bits) != 0 ? is_free & word->bits : word->bits;
         size_t index = (size_t)word->word * 64 + (size_t)__builtin_ctzll(twice);
         td_fatal_double_free((void *)object_at(span, &td_class_info[class_index], index), td_class_bytes(class_index));
     }
     td_store_relaxed(&span->free_bits[word->word], old | word->bits);
     span->free_objects = (uint16_t)(span->free_objects + word->count);
+    list->free_objects += word->count;
 }
 
 // Files a span that objects were returned to. True if no object of it is in use any more: then it has left the list.
@@ -284,8 +296,7 @@ static void return_words(struct central_list *list, size_t class_index, const st
                          size_t count, struct td_span **empty) {
     for (size_t i = 0; i < count; i++) {
         struct td_span *span = words[i].span;
-        return_word(&words[i], class_index);
-        list->free_objects += words[i].count;
+        return_word(list, &words[i], class_index);
         if (i + 1 < count && words[i + 1].span == span)
             continue;
         span->age = AGE_USED;
@@ -329,6 +340,8 @@ static void hold_objects(struct central_list *list, struct td_span *span, const 
         td_store_relaxed(&span->free_bits[i / 64], span->free_bits[i / 64] & ~((uint64_t)1 << (i % 64)));
     span->free_objects = (uint16_t)(span->free_objects - pages->objects);
     list->free_objects -= pages->objects;
+    list->held_span = span;
+    list->held = *pages;
     relink_span(list, &td_class_info[span->class_index], span);
 }
 
@@ -337,29 +350,34 @@ static void release_objects(struct central_list *list, struct td_span *span, con
         td_store_relaxed(&span->free_bits[i / 64], span->free_bits[i / 64] | (uint64_t)1 << (i % 64));
     span->free_objects = (uint16_t)(span->free_objects + pages->objects);
     list->free_objects += pages->objects;
+    list->held_span = NULL;
 }
 
-// Gives the span's free pages back. Their objects count as in use meanwhile: so nobody takes them, and the span stays.
-static size_t purge_span(struct central_list *list, size_t class_index, struct td_span *span) {
+// Gives the span's free pages back, until some are refused, and adds their bytes to `*bytes`. Their objects count as
+// in use meanwhile: so nobody takes them, and the span stays. False if there are none.
+static bool purge_span(struct central_list *list, size_t class_index, struct td_span *span, size_t *bytes) {
     span->age = AGE_PURGED;
-    size_t total = 0, purged = 1;
     struct td_free_pages pages;
-    for (uintptr_t from = span->start; purged != 0 && td_free_pages_next(span, from, &pages);
-         from = pages.start + pages.bytes) {
+    bool has_pages = td_free_pages_next(span, span->start, &pages);
+    for (bool goes_on = has_pages; goes_on;) {
         hold_objects(list, span, &pages);
         list_unlock(list);
-        purged = td_backend_purge_pages(pages.start, pages.bytes);
-        total += purged;
+        size_t purged = td_backend_purge_pages(pages.start, pages.bytes);
+        *bytes += purged;
         list_lock(list);
         release_objects(list, span, &pages);
+        // What is locked, or in a hugepage of which much is used, may not be so at the next try.
+        if (purged == 0 && span->age == AGE_PURGED)
+            span->age = AGE_UNUSED;
         if (file_span(list, class_index, span)) {
             list_unlock(list);
             td_backend_free_span(span);
             list_lock(list);
             break;
         }
+        goes_on = purged != 0 && td_free_pages_next(span, pages.start + pages.bytes, &pages);
     }
-    return total;
+    return has_pages;
 }
 
 // The span that the hand comes to next, and past it; NULL if no span has free objects.
@@ -386,7 +404,7 @@ static size_t take_visits(struct central_list *list, uint64_t decay_ms) {
 }
 
 // Has the hand pass `visits` spans: those that are `age` at least give their free pages back, the others grow older.
-// Returns the bytes, and takes the spans off `*spans_left`; ends when that is 0.
+// Returns the bytes, and takes the spans that were to give some off `*spans_left`; ends when that is 0.
 static size_t pass_spans_at_once(size_t class_index, size_t visits, int age, size_t *spans_left) {
     struct central_list *list = &lists[class_index];
     size_t bytes = 0;
@@ -395,13 +413,10 @@ static size_t pass_spans_at_once(size_t class_index, size_t visits, int age, siz
         struct td_span *span = pass_span(list);
         if (span == NULL)
             break;
-        size_t now = 0;
         if (span->age < age)
             span->age++;
         else if (span->age != AGE_PURGED)
-            now = purge_span(list, class_index, span);
-        bytes += now;
-        *spans_left -= now != 0;
+            *spans_left -= purge_span(list, class_index, span, &bytes);
     }
     list_unlock(list);
     return bytes;

@@ -16,8 +16,9 @@ size_t td_central_fetch(size_t class_index, void **objects, size_t count);
 void td_central_return(size_t class_index, void *const *objects, size_t count);
 
 // Gives pages back to the operating system that hold no object in use, of spans that do: the next few spans' pages, if
-// nothing was taken from a span or returned to it for half of `decay_ms` at least. To be called by one thread at a
-// time, at most every `TD_TICK_MS`. Takes the spans off `*spans_left`, and gives no more back when that is 0.
+// nothing was taken from a span or returned to it for half of `decay_ms` at least. To be called at most every
+// `TD_TICK_MS`, this and the next one by one thread at a time. Takes the spans, and those whose pages the back end
+// refuses, off `*spans_left`, and tries no more when that is 0.
 void td_central_purge_idle(size_t class_index, uint64_t decay_ms, size_t *spans_left);
 
 // The same for all spans of the class, at once. Returns the bytes.

@@ -13,10 +13,11 @@
 
 #define FETCH_MAX (TD_BATCH_MAX + TD_BATCH_SLACK)
 
-// Spans that give pages back at one tick, at most: system calls that one allocation waits for.
+// Spans that are to give pages back at one tick, at most: system calls that one allocation waits for.
 #define SPANS_PER_TICK 512
 
-static uint64_t last_tick_ms;  // atomic, any thread
+static uint64_t last_tick_ms;         // atomic, any thread
+static size_t next_purged_class = 1;  // `td_middle_maintain`'s
 
 // A whole batch comes with its last line, so as not to be one and a bit: bins that have room for one would have to
 // return the bit.
@@ -82,14 +83,23 @@ bool td_middle_tick_is_due(uint64_t *now_ms) {
     return now >= last + TD_TICK_MS && td_compare_exchange_relaxed(&last_tick_ms, &last, now);
 }
 
-void td_middle_maintain(uint64_t now_ms) {
+// A tick goes on behind the class at which the one before had no spans left: one class's spans, refused each time, must
+// not keep those of the others.
+static void purge_idle_spans(void) {
     uint64_t decay_ms = td_backend_decay_ms();
     size_t spans_left = SPANS_PER_TICK;
+    for (size_t i = 1; i < TD_CLASS_COUNT && spans_left > 0; i++) {
+        td_central_purge_idle(next_purged_class, decay_ms, &spans_left);
+        next_purged_class = next_purged_class % (TD_CLASS_COUNT - 1) + 1;
+    }
+}
+
+void td_middle_maintain(uint64_t now_ms) {
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
         drain_class(i, false);
         td_transfer_begin_period(i);
-        td_central_purge_idle(i, decay_ms, &spans_left);
     }
+    purge_idle_spans();
     td_backend_maintain(now_ms);
 }
 

@@ -32,7 +32,8 @@ void *td_middle_alloc_metadata(size_t bytes, size_t alignment);
 // True at most once in `TD_TICK_MS`: then it is time for a maintenance, at the time `*now_ms`.
 bool td_middle_tick_is_due(uint64_t *now_ms);
 
-// Moves to the spans what the transfer caches did not need since the last call, and has the back end purge.
+// Moves to the spans what the transfer caches did not need since the last call, and has the back end purge. By one
+// thread at a time, and not while another purges.
 void td_middle_maintain(uint64_t now_ms);
 
 // Gives `bytes` of memory that no object is in back to the operating system at once, or more, since whole segments and

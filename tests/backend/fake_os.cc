@@ -4,8 +4,10 @@
 
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <utility>
 
 extern "C" {
 #include "backend/os.h"
@@ -23,6 +25,8 @@ std::vector<fake_os::range> purge_calls;    // guarded by mutex
 uint64_t clock_ms = 1000;                   // guarded by mutex
 uint64_t calls;                             // guarded by mutex
 size_t bytes_left = SIZE_MAX;               // guarded by mutex
+bool unmapping_makes_room;                  // guarded by mutex
+std::function<void()> during_next_purge;    // guarded by mutex
 bool purges_fail;                           // guarded by mutex
 bool unmaps_fail;                           // guarded by mutex
 uintptr_t locked_segment;                   // guarded by mutex
@@ -158,6 +162,18 @@ uintptr_t fake_os::given_away() {
 void fake_os::limit_mapping(size_t bytes) {
     std::lock_guard<std::mutex> guard(mutex);
     bytes_left = bytes;
+    unmapping_makes_room = false;
+}
+
+void fake_os::limit_address_space(size_t bytes) {
+    std::lock_guard<std::mutex> guard(mutex);
+    bytes_left = bytes;
+    unmapping_makes_room = true;
+}
+
+void fake_os::while_purging(std::function<void()> action) {
+    std::lock_guard<std::mutex> guard(mutex);
+    during_next_purge = std::move(action);
 }
 
 size_t td_os_page_bytes(void) {
@@ -195,11 +211,17 @@ int td_os_unmap(void *address, size_t bytes) {
     }
     munmap(address, bytes);
     forget_mapping(address_of(address), bytes);
+    bytes_left += unmapping_makes_room ? bytes : 0;
     return 0;
 }
 
 int td_os_purge(void *address, size_t bytes) {
-    std::lock_guard<std::mutex> guard(mutex);
+    std::unique_lock<std::mutex> guard(mutex);
+    if (std::function<void()> action = std::exchange(during_next_purge, nullptr)) {
+        guard.unlock();
+        action();
+        guard.lock();
+    }
     count_call();
     bool whole_pages = (address_of(address) | bytes) % os_page_bytes == 0;
     uintptr_t locked = locked_segment & -uintptr_t{TD_SEGMENT_BYTES};

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace fake_os {
@@ -48,6 +49,11 @@ void let_moves(moves what);
 uintptr_t given_away();
 // Mappings fail once so many more bytes would be mapped; SIZE_MAX for never.
 void limit_mapping(size_t bytes);
+// The same, but what is unmapped may be mapped again, as with RLIMIT_AS.
+void limit_address_space(size_t bytes);
+
+// Called once, at the next td_os_purge: what another thread does meanwhile.
+void while_purging(std::function<void()> action);
 
 }  // namespace fake_os
 

@@ -1,3 +1,4 @@
+#include <dlfcn.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/mman.h>
@@ -6,9 +7,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdarg>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <ctime>
 
 #include "gtest/gtest.h"
 
@@ -19,6 +22,10 @@ extern "C" {
 namespace {
 
 constexpr size_t mib = size_t{1} << 20;
+
+// What the functions below, which stand in for the C library's, make of the system.
+bool clock_fails;
+const char *hugepage_bytes;  // what the kernel's file says; nullptr: its own
 
 bool reads_as_zeros(const char *memory, size_t bytes) {
     return memory[0] == 0 && memcmp(memory, memory + 1, bytes - 1) == 0;
@@ -166,6 +173,26 @@ TEST(os, the_clock_runs_forwards) {
     EXPECT_GE(td_os_clock_ms(), before);
 }
 
+TEST(os, without_a_clock_time_stands_still_and_errno_is_kept) {
+    clock_fails = true;
+    errno = ENOTTY;
+    EXPECT_EQ(td_os_clock_ms(), 0u);
+    EXPECT_EQ(errno, ENOTTY);
+    clock_fails = false;
+    EXPECT_NE(td_os_clock_ms(), 0u);
+}
+
+TEST(os, hugepages_of_another_size_than_a_segments_are_none) {
+    bool are_given = td_os_gives_hugepages();
+    errno = ENOTTY;
+    hugepage_bytes = "536870912\n";
+    EXPECT_FALSE(td_os_gives_hugepages());
+    EXPECT_EQ(errno, ENOTTY);
+    hugepage_bytes = "2097152\n";
+    EXPECT_EQ(td_os_gives_hugepages(), are_given);
+    hugepage_bytes = nullptr;
+}
+
 TEST(os, counts_its_calls) {
     uint64_t before = td_os_call_count();
     void *memory = td_os_map(mib, td_os_page_bytes());
@@ -175,3 +202,32 @@ TEST(os, counts_its_calls) {
 }
 
 }  // namespace
+
+// Instead of the C library's: the clock fails when told to.
+extern "C" int clock_gettime(clockid_t clock, struct timespec *now) noexcept {
+    if (clock_fails) {
+        errno = EPERM;
+        return -1;
+    }
+    return static_cast<int>(syscall(SYS_clock_gettime, clock, now));
+}
+
+// Instead of the C library's: opens what the test has for the size of hugepages.
+extern "C" long syscall(long number, ...) noexcept {
+    va_list list;
+    va_start(list, number);
+    long arguments[6];
+    for (long &each : arguments) {
+        each = va_arg(list, long);
+    }
+    va_end(list);
+    static auto next = reinterpret_cast<long (*)(long, ...)>(dlsym(RTLD_NEXT, "syscall"));
+    const char *path = reinterpret_cast<const char *>(arguments[1]);
+    if (number == SYS_openat && hugepage_bytes != nullptr && strstr(path, "/hpage_pmd_size") != nullptr) {
+        int file = memfd_create("hpage_pmd_size", 0);
+        EXPECT_GT(write(file, hugepage_bytes, strlen(hugepage_bytes)), 0);
+        lseek(file, 0, SEEK_SET);
+        return file;
+    }
+    return next(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+}

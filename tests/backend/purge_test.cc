@@ -399,6 +399,46 @@ TEST_F(purge, pages_of_a_span_in_use_go_back_unless_much_of_their_hugepage_is_us
     td_backend_free_span(span);
 }
 
+// Finding out means to walk the segment: not for each of its spans, each time that they are passed.
+TEST_F(purge, a_hugepage_that_was_refused_is_looked_at_again_when_that_may_help) {
+    td_run_store_set_hugepages(TD_HUGEPAGES_ALWAYS);
+    constexpr size_t class_index = 48;  // 4 KiB
+    std::vector<struct td_span *> spans;
+    for (size_t pages = 0; pages <= TD_SEGMENT_PAGES / 2; pages += spans.back()->pages) {
+        spans.push_back(td_backend_alloc_span(class_index));
+        spans.back()->free_bits[0] = 0;
+    }
+    uintptr_t start = spans[0]->start;
+    ASSERT_TRUE(td_page_heap_segment_of(start)->run.is_huge);
+    auto set_all = [&](uint64_t free_bits) {
+        for (struct td_span *span : spans) {
+            span->free_bits[0] = free_bits;
+        }
+    };
+    uint64_t all_free = (uint64_t{1} << td_class_info[class_index].span_objects) - 1;
+    auto refuse = [&] {
+        td_page_heap_segment_of(start)->run.is_huge = true;
+        set_all(0);
+        td_backend_purge(1);
+        EXPECT_EQ(td_backend_purge_pages(start, 4096), 0u);
+        set_all(all_free);
+        EXPECT_EQ(td_backend_purge_pages(start, 4096), 0u) << "it is looked at each time";
+    };
+    refuse();
+    td_backend_purge(1);
+    EXPECT_EQ(td_backend_purge_pages(start, 4096), 4096u) << "on demand";
+    refuse();
+    pass(decay_ms + TD_TICK_MS);
+    EXPECT_EQ(td_backend_purge_pages(start, 4096), 4096u) << "a window has ended";
+    refuse();
+    td_backend_free_span(spans.back());
+    spans.pop_back();
+    EXPECT_EQ(td_backend_purge_pages(start, 4096), 4096u) << "a span was freed";
+    for (struct td_span *span : spans) {
+        td_backend_free_span(span);
+    }
+}
+
 TEST_F(purge, only_whole_os_pages_go_back) {
     fake_os::set_page_bytes(64 << 10);
     hold(72 << 10, 24);  // 9 of a segment's pages each, where 8 make an OS page

@@ -331,6 +331,63 @@ TEST_F(run_store, provides_only_what_is_missing) {
     check();
 }
 
+// All but these many segments of address space are the store's, and free.
+class run_store_at_its_limit : public run_store {
+  protected:
+    void SetUp() override {
+        grow(12);
+        take(12, 1);
+        ASSERT_EQ(runs_.size(), 1u);
+        put(0, TD_RUN_DIRTY);
+        fake_os::limit_address_space(room * segment_bytes);
+    }
+
+    void TearDown() override {
+        fake_os::limit_mapping(SIZE_MAX);
+        for (auto each = model_.begin(); each != model_.end();) {
+            each = fake_os::is_mapped(each->first, segment_bytes) ? std::next(each) : model_.erase(each);
+        }
+        while (td_run_store_unmap_one()) {
+            // What came instead, the model does not know.
+        }
+        model_.clear();
+    }
+
+    static constexpr size_t room = 3;
+};
+
+TEST_F(run_store_at_its_limit, provides_more_than_it_has_where_free_runs_make_room) {
+    size_t all = model_.size() + room;
+    EXPECT_TRUE(td_run_store_provide(all));
+    EXPECT_EQ(td_run_store_mapped_bytes(), all * segment_bytes);
+    EXPECT_EQ(td_run_store_bytes(TD_RUN_CLEAN), all * segment_bytes);
+}
+
+TEST_F(run_store_at_its_limit, keeps_its_memory_where_all_of_it_would_not_do) {
+    size_t dirty = td_run_store_bytes(TD_RUN_DIRTY);
+    for (size_t segments : {model_.size() + room + 1, size_t{1} << 20, size_t{PTRDIFF_MAX} / segment_bytes}) {
+        EXPECT_FALSE(td_run_store_provide(segments));
+    }
+    check();
+    // One run is in use: what is left is less than all that is mapped.
+    take(2, 1);
+    EXPECT_FALSE(td_run_store_provide(model_.size() + room - 1));
+    check();
+    EXPECT_EQ(td_run_store_bytes(TD_RUN_DIRTY), dirty - 2 * segment_bytes);
+    put(0, TD_RUN_DIRTY);
+}
+
+TEST_F(run_store, tells_what_could_be_mapped) {
+    size_t mapped = td_run_store_mapped_bytes();
+    fake_os::limit_address_space(3 * segment_bytes);
+    EXPECT_TRUE(td_run_store_could_map(2 * segment_bytes + 1));
+    EXPECT_TRUE(td_run_store_could_map(3 * segment_bytes));
+    EXPECT_FALSE(td_run_store_could_map(3 * segment_bytes + 1));
+    EXPECT_FALSE(td_run_store_could_map(SIZE_MAX));
+    fake_os::limit_mapping(SIZE_MAX);
+    EXPECT_EQ(td_run_store_mapped_bytes(), mapped);
+}
+
 TEST_F(run_store, changes_nothing_when_the_system_refuses) {
     grow(1);
     fake_os::limit_mapping(0);

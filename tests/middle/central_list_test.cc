@@ -31,6 +31,7 @@ class central_list : public testing::Test {
 
     void TearDown() override {
         fake_backend::limit_spans(SIZE_MAX);
+        fake_backend::refuse_purges(false);
         EXPECT_TRUE(fake_backend::spans().empty()) << "a span without objects in use was kept";
         for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
             td_central_check(i);
@@ -436,6 +437,86 @@ TEST_F(central_list, spans_in_use_keep_their_pages_and_idle_ones_do_not) {
     give_back(class_index, kept);
 }
 
+// As locked memory is, or a hugepage of which much is in use.
+TEST_F(central_list, pages_that_were_refused_go_back_when_they_can) {
+    constexpr size_t class_index = 32;
+    constexpr uint64_t decay_ms = 2000;
+    objects in_use = fetch_exactly(class_index, td_class_info[class_index].span_objects);
+    std::sort(in_use.begin(), in_use.end());
+    give_back(class_index, objects(in_use.begin() + 1, in_use.end()));
+    size_t left = SIZE_MAX;
+    for (bool is_on_demand : {false, true}) {
+        auto purge = [&] {
+            if (is_on_demand) {
+                td_central_purge(class_index);
+            } else {
+                for (uint64_t ms = 0; ms < decay_ms; ms += TD_TICK_MS) {
+                    td_central_purge_idle(class_index, decay_ms, &left);
+                }
+            }
+        };
+        fake_backend::refuse_purges(true);
+        purge();
+        EXPECT_FALSE(fake_backend::take_purged().empty());
+        fake_backend::refuse_purges(false);
+        purge();
+        EXPECT_EQ(fake_backend::take_purged().size(), 1u) << "asked once, and never again";
+        purge();
+        EXPECT_TRUE(fake_backend::take_purged().empty()) << "what went back does not go again";
+        objects others = fetch_exactly(class_index, td_class_info[class_index].span_objects - 1);
+        give_back(class_index, others);
+    }
+    give_back(class_index, {in_use[0]});
+}
+
+TEST_F(central_list, spans_that_are_refused_count_as_spans_that_were_tried) {
+    constexpr size_t class_index = 32;
+    constexpr size_t spans = 10;
+    objects kept;
+    objects others = fetch_exactly(class_index, spans * td_class_info[class_index].span_objects);
+    std::sort(others.begin(), others.end());
+    for (size_t i = 0; i < spans; i++) {
+        const auto first =
+            others.begin() + static_cast<std::ptrdiff_t>(i * (td_class_info[class_index].span_objects - 1u));
+        kept.push_back(*first);
+        others.erase(first);
+    }
+    give_back(class_index, others);
+    fake_backend::refuse_purges(true);
+    size_t left = 0;
+    td_central_purge_idle(class_index, 0, &left);
+    for (int tick = 0; tick < 5; tick++) {
+        left = SIZE_MAX;
+        td_central_purge_idle(class_index, 0, &left);
+    }
+    EXPECT_LE(fake_backend::take_purged().size(), 5 * spans);
+    left = 3;
+    td_central_purge_idle(class_index, 0, &left);
+    EXPECT_EQ(left, 0u);
+    EXPECT_EQ(fake_backend::take_purged().size(), 3u);
+    give_back(class_index, kept);
+}
+
+TEST_F(central_list, an_object_taken_while_its_span_is_refused_keeps_the_span_in_use) {
+    constexpr size_t class_index = 32;
+    objects in_use = fetch_exactly(class_index, td_class_info[class_index].span_objects);
+    std::sort(in_use.begin(), in_use.end());
+    // The first page stays in use but for one object.
+    objects others(in_use.begin() + 3, in_use.end());
+    give_back(class_index, others);
+    fake_backend::refuse_purges(true);
+    fake_backend::while_purging([&] { in_use[3] = fetch_exactly(class_index, 1)[0]; });
+    td_central_purge(class_index);
+    fake_backend::refuse_purges(false);
+    fake_backend::take_purged();
+    size_t left = SIZE_MAX;
+    td_central_purge_idle(class_index, 0, &left);
+    EXPECT_TRUE(fake_backend::take_purged().empty()) << "it was used just now";
+    td_central_purge_idle(class_index, 0, &left);
+    EXPECT_EQ(fake_backend::take_purged().size(), 1u);
+    give_back(class_index, objects(in_use.begin(), in_use.begin() + 4));
+}
+
 TEST_F(central_list, without_decay_a_span_that_was_just_used_keeps_its_pages_until_the_next_tick) {
     constexpr size_t class_index = 32;
     for (uint64_t decay_ms : {uint64_t{0}, uint64_t{1}, uint64_t{2 * TD_TICK_MS}}) {
@@ -480,6 +561,25 @@ TEST_F(central_list_death_test, what_is_no_object_in_use_ends_the_process) {
     EXPECT_EXIT(td_central_return(class_index, &foreign, 1), testing::KilledBySignal(SIGABRT),
                 "tandem: free of 0x[0-9a-f]+, which was not allocated here");
     give_back(class_index, held);
+}
+
+TEST_F(central_list_death_test, an_object_that_is_freed_again_while_its_pages_go_back_is_named) {
+    constexpr size_t class_index = 3;
+    objects held = fetch_exactly(class_index, td_class_info[class_index].span_objects);
+    std::sort(held.begin(), held.end());
+    give_back(class_index, objects(held.begin() + 1, held.end()));
+    auto purge_and_free = [&](size_t which) {
+        fake_backend::while_purging([&] { give_back(class_index, {held[which]}); });
+        td_central_purge(class_index);
+    };
+    // The second of the span's two OS pages goes: the first and the last object in it, and two where a word ends.
+    const size_t first = os_page_bytes / 48;
+    for (size_t which : {first, size_t{127}, size_t{128}, held.size() - 1}) {
+        EXPECT_EXIT(purge_and_free(which), testing::KilledBySignal(SIGABRT),
+                    "tandem: double free of " + testing::PrintToString(held[which]) + " \\(48-byte object\\)");
+    }
+    purge_and_free(0);  // which is in use
+    EXPECT_EQ(fake_backend::take_purged().size(), 1u);
 }
 
 TEST_F(central_list_death_test, an_object_that_is_twice_in_a_batch_is_named) {

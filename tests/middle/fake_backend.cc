@@ -23,12 +23,13 @@ struct fake_span {
     std::vector<uint64_t> bits;
 };
 
-std::vector<std::unique_ptr<fake_span>> spans_out;  // in the order in which they were asked for
+std::vector<std::unique_ptr<fake_span>> spans_out;  // as they were asked for, and by address
 size_t spans_left = SIZE_MAX;
 size_t metadata_left = SIZE_MAX;
 std::function<void()> during_next_span;
 std::function<void()> during_next_purge;
 std::vector<fake_backend::range> purged;
+bool purges_fail;
 uint64_t clock_ms = 1000;
 uint64_t last_maintained_ms;
 int prepared;
@@ -43,6 +44,13 @@ uintptr_t next_address(size_t bytes) {
     uintptr_t address = next;
     next += bytes;
     return address;
+}
+
+// The first span that begins behind the address.
+std::vector<std::unique_ptr<fake_span>>::iterator first_behind(uintptr_t address) {
+    return std::upper_bound(
+        spans_out.begin(), spans_out.end(), address,
+        [](uintptr_t sought, const std::unique_ptr<fake_span> &each) { return sought < each->span.start; });
 }
 
 }  // namespace
@@ -73,6 +81,10 @@ void fake_backend::set_clock_ms(uint64_t ms) {
 
 std::vector<fake_backend::range> fake_backend::take_purged() {
     return std::exchange(purged, {});
+}
+
+void fake_backend::refuse_purges(bool refuses) {
+    purges_fail = refuses;
 }
 
 void fake_backend::while_purging(std::function<void()> action) {
@@ -110,9 +122,8 @@ struct td_span *td_backend_alloc_span(size_t class_index) {
 }
 
 void td_backend_free_span(struct td_span *span) {
-    auto found = std::find_if(spans_out.begin(), spans_out.end(),
-                              [span](const std::unique_ptr<fake_span> &each) { return &each->span == span; });
-    if (found == spans_out.end()) {
+    auto found = first_behind(span->start);
+    if (found == spans_out.begin() || &(*--found)->span != span) {
         abort();
     }
     spans_out.erase(found);
@@ -120,12 +131,15 @@ void td_backend_free_span(struct td_span *span) {
 
 struct td_span *td_backend_span_of(const void *pointer, const char *call) {
     uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
-    for (const auto &each : spans_out) {
-        if (address >= each->span.start && address < each->span.start + each->span.pages * TD_PAGE_BYTES) {
-            return &each->span;
-        }
+    auto found = first_behind(address);
+    if (found == spans_out.begin()) {
+        td_fatal_foreign(call, pointer);
     }
-    td_fatal_foreign(call, pointer);
+    struct td_span *span = &(*--found)->span;
+    if (address >= span->start + span->pages * TD_PAGE_BYTES) {
+        td_fatal_foreign(call, pointer);
+    }
+    return span;
 }
 
 size_t td_backend_purge(size_t bytes) {
@@ -138,7 +152,7 @@ size_t td_backend_purge_pages(uintptr_t address, size_t bytes) {
     if (during_next_purge) {
         std::exchange(during_next_purge, nullptr)();
     }
-    return bytes;
+    return purges_fail ? 0 : bytes;
 }
 
 uint64_t td_backend_decay_ms(void) {

@@ -29,8 +29,10 @@ struct range {
     size_t bytes;
 };
 
-// What td_backend_purge_pages was given since this was called last.
+// What td_backend_purge_pages was given since this was called last, what it refused included.
 std::vector<range> take_purged();
+// Whether it refuses everything, until told otherwise.
+void refuse_purges(bool refuses);
 // Called at the next td_backend_purge_pages: what another thread does meanwhile.
 void while_purging(std::function<void()> action);
 

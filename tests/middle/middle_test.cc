@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 
 extern "C" {
+#include "backend/segment.h"
 #include "base/size_class.h"
 #include "middle/middle.h"
 }
@@ -39,6 +40,7 @@ class middle : public testing::Test {
 
     void TearDown() override {
         fake_backend::limit_spans(SIZE_MAX);
+        fake_backend::refuse_purges(false);
         td_middle_drain();
         td_middle_check();
         EXPECT_TRUE(fake_backend::spans().empty());
@@ -133,6 +135,48 @@ TEST_F(middle, maintenance_drains_what_two_calls_find_unused) {
     EXPECT_NE(middle_stats().transfer_bytes, 0u) << "unused for no time yet";
     td_middle_maintain(888);
     EXPECT_EQ(middle_stats().transfer_bytes, 0u);
+}
+
+// Locked memory, say, in so many spans that a tick tries no others.
+TEST_F(middle, spans_that_are_refused_for_ever_do_not_keep_other_classes_from_being_purged) {
+    constexpr size_t many_index = 56;  // 8 KiB, four in a span
+    constexpr size_t other_index = 64;
+    constexpr size_t count = 44000;
+    objects kept;
+    objects freed;
+    while (kept.size() < count) {
+        objects some = fetch(many_index, td_class_info[many_index].batch);
+        kept.insert(kept.end(), some.begin(), some.end());
+    }
+    std::sort(kept.begin(), kept.end());
+    // One object of each span stays.
+    size_t in_span = td_class_info[many_index].span_objects;
+    for (size_t i = 0; i < kept.size(); i++) {
+        if (i % in_span != 0) {
+            freed.push_back(kept[i]);
+            kept[i] = nullptr;
+        }
+    }
+    kept.erase(std::remove(kept.begin(), kept.end(), nullptr), kept.end());
+    objects others = fetch(other_index, 1);
+    uintptr_t other_start = fake_backend::spans().back()->start;
+    td_middle_return_checked(many_index, freed.data(), freed.size());
+    fake_backend::refuse_purges(true);
+    bool is_tried = false;
+    size_t most = 0;
+    for (int tick = 0; tick < 3 * TD_DECAY_MS_DEFAULT / TD_TICK_MS; tick++) {
+        td_middle_maintain(1000);
+        std::vector<fake_backend::range> tried = fake_backend::take_purged();
+        most = std::max(most, tried.size());
+        for (const fake_backend::range &range : tried) {
+            is_tried = is_tried || range.start >= other_start;
+        }
+    }
+    EXPECT_TRUE(is_tried);
+    EXPECT_LE(most, 512u) << "one allocation waits for all of them";
+    EXPECT_GT(most, 500u) << "the test has too few spans";
+    td_middle_return_checked(many_index, kept.data(), kept.size());
+    give_back(other_index, others);
 }
 
 TEST_F(middle, goes_on_after_fork_handlers) {

@@ -187,6 +187,22 @@ TEST(exhaustion, realloc_leaves_the_object_alone) {
     EXPECT_TRUE(outcome.succeeded()) << outcome;
 }
 
+// One object at a time, each longer than all there was before: what was mapped for the last one has to make room.
+CHILD_ROLE(grow_one_at_a_time) {
+    verdict verdict;
+    for (size_t size = size_t{8} << 20; size < limit_bytes / 2; size += size_t{7} << 20) {
+        void *object = opaque(malloc(size));
+        EXPECT_IN(verdict, object != nullptr);
+        free(object);
+    }
+    return verdict.status();
+}
+
+TEST(exhaustion, a_longer_object_than_all_before) {
+    child::outcome outcome = child::run("grow_one_at_a_time", with_limit(RLIMIT_AS, limit_bytes));
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+}
+
 CHILD_ROLE(shrink) {
     verdict verdict;
     std::vector<void *> objects(20);

@@ -1,0 +1,104 @@
+#include "backend/large_tail.h"
+
+#include "backend/free_runs.h"
+#include "backend/os.h"
+#include "backend/run_store.h"
+#include "base/fatal.h"
+
+static struct td_segment_run *oldest;  // guarded by td_backend_lock; linked by `next`
+static struct td_segment_run *newest;  // guarded by td_backend_lock
+static size_t count;                   // guarded by td_backend_lock
+
+static uintptr_t end_of(const struct td_segment_run *run) {
+    return run->base + run->segments * TD_SEGMENT_BYTES;
+}
+
+// Where the tail's whole OS pages begin.
+static uintptr_t start_of(const struct td_segment_run *run) {
+    size_t os_page = td_os_page_bytes();
+    return (run->base + run->bytes + os_page - 1) & ~(os_page - 1);
+}
+
+void td_large_tail_list(struct td_segment_run *run) {
+    td_assert(run->state == TD_RUN_LARGE && run->tail != TD_TAIL_LISTED);
+    size_t min_bytes = run->is_huge ? TD_HUGE_TAIL_MIN_BYTES : TD_TAIL_MIN_BYTES;
+    size_t bytes = run->segments * TD_SEGMENT_BYTES - run->bytes;
+    if (run->tail != TD_TAIL_DIRTY || bytes < min_bytes)
+        return;
+    run->tail = TD_TAIL_LISTED;
+    run->freed_ms = td_os_clock_ms();
+    run->next = NULL;
+    run->prev = newest;
+    if (newest != NULL)
+        newest->next = run;
+    else
+        oldest = run;
+    newest = run;
+    count++;
+}
+
+bool td_large_tail_unlist(struct td_segment_run *run) {
+    if (run->tail != TD_TAIL_LISTED)
+        return run->tail != TD_TAIL_HELD;
+    run->tail = TD_TAIL_DIRTY;
+    if (run->prev != NULL)
+        run->prev->next = run->next;
+    else
+        oldest = run->next;
+    if (run->next != NULL)
+        run->next->prev = run->prev;
+    else
+        newest = run->prev;
+    count--;
+    return true;
+}
+
+size_t td_large_tail_count(void) {
+    return count;
+}
+
+// As held, so that the object does not grow into it.
+static struct td_segment_run *hold_oldest_locked(uint64_t until_ms) {
+    struct td_segment_run *run = oldest;
+    if (run == NULL || run->freed_ms > until_ms)
+        return NULL;
+    td_large_tail_unlist(run);
+    run->tail = TD_TAIL_HELD;
+    return run;
+}
+
+static void release(struct td_segment_run *run, bool is_clean) {
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    run->tail = is_clean ? TD_TAIL_CLEAN : TD_TAIL_DIRTY;
+    if (run->state == TD_RUN_LARGE)
+        td_large_tail_list(run);
+    else
+        td_run_put(run, TD_RUN_DIRTY, td_os_clock_ms());  // the object was freed meanwhile
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+}
+
+// The segments behind and around the end of the object are no place for hugepages any more, else the kernel would fill
+// them again. New objects do not ask for them there either.
+static void decline_hugepages(const struct td_segment_run *run, uintptr_t tail_start) {
+    uintptr_t start = tail_start & -TD_SEGMENT_BYTES;
+    td_os_advise_hugepages((void *)start, end_of(run) - start, false);
+}
+
+bool td_large_tail_purge(uint64_t until_ms, size_t *purged) {
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    struct td_segment_run *run = hold_oldest_locked(until_ms);
+    bool was_huge = run != NULL && run->is_huge;
+    if (was_huge && run->segments == 1)
+        run->is_huge = false;
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    if (run == NULL)
+        return false;
+    uintptr_t start = start_of(run);
+    size_t bytes = end_of(run) - start;
+    if (was_huge)
+        decline_hugepages(run, start);
+    bool is_clean = td_os_purge((void *)start, bytes) == 0;
+    *purged += is_clean ? bytes : 0;
+    release(run, is_clean);
+    return true;
+}

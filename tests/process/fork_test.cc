@@ -23,7 +23,7 @@
 
 namespace {
 
-const int fork_count = variant::is_tiny ? 500 : 1500;
+const int fork_count = variant::is_tiny ? 500 : 1000;
 
 // Threads that allocate and free all the time, in every layer: small objects, spans, mappings, flushes.
 class busy_threads {

@@ -187,10 +187,10 @@ TEST(exhaustion, realloc_leaves_the_object_alone) {
     EXPECT_TRUE(outcome.succeeded()) << outcome;
 }
 
-// One object at a time, each longer than all there was before: what was mapped for the last one has to make room.
+// One object at a time, the second longer than all there was before: what was mapped for the first has to make room.
 CHILD_ROLE(grow_one_at_a_time) {
     verdict verdict;
-    for (size_t size = size_t{8} << 20; size < limit_bytes / 2; size += size_t{7} << 20) {
+    for (const size_t size : {limit_bytes / 5 * 2, limit_bytes / 4 * 3}) {
         void *object = opaque(malloc(size));
         EXPECT_IN(verdict, object != nullptr);
         free(object);

@@ -97,14 +97,14 @@ Repetitions = Dict[Tuple[str, int], Dict[str, Dict[int, List[float]]]]  # by ker
 
 
 def kernel_repetitions(records: Iterable[dict]) -> Repetitions:
-    """All repetitions of fastpath's kernels, in nanoseconds, in the order in which they ran."""
+    """All repetitions of fastpath's kernels, in nanoseconds, in the order in which they ran; none from older reports."""
     repetitions: Repetitions = {}
     for record in records:
         if "result" not in record or record["workload"] != "fastpath":
             continue
         for kernel in record["result"]["figures"]["kernels"]:
             by_allocator = repetitions.setdefault((kernel["kernel"], kernel["size"]), {})
-            by_allocator.setdefault(record["allocator"], {})[record["round"]] = kernel["repetitions_ns"]
+            by_allocator.setdefault(record["allocator"], {})[record["round"]] = kernel.get("repetitions_ns", [])
     return repetitions
 
 

@@ -29,6 +29,7 @@ class Player:
         self._process = subprocess.Popen(
             command + ["--in_turns"],
             env=environment,
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -41,7 +42,6 @@ class Player:
     def take_turn(self) -> None:
         try:
             self._process.stdin.write(b"\n")
-            self._process.stdin.flush()
         except BrokenPipeError:
             pass  # how it ended is read below
         self.is_ready = self._wait()

@@ -97,7 +97,7 @@ bool are_replaced;
 // after td_operators_begin, zeros before.
 uint8_t delete_codes[TD_TABLE_BYTES + 1];
 
-// [new.delete.single] and [new.delete.array] say which form each other one calls by default.
+// What a nothrow form does by default ([new.delete.single]): `allocate` is the form that it is derived from.
 template <typename allocation> void *or_null(allocation allocate) noexcept {
     try {
         return allocate();

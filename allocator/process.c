@@ -60,10 +60,10 @@ static bool holds_streams;
 // fork(2) is async-signal-safe, and a handler may have interrupted whoever holds a lock. In a process with one thread
 // that is the thread itself: it takes none, and whoever was interrupted lets go of his in both processes.
 static void fork_prepare(void) {
-    bool is_only = &__libc_single_threaded != NULL && __libc_single_threaded;
-    bool has_list = &_IO_list_lock != NULL && &_IO_list_unlock != NULL && &_IO_list_resetlock != NULL &&
-                    &__libc_single_threaded != NULL;
-    bool takes_streams = has_list && !is_only;
+    bool knows_threads = &__libc_single_threaded != NULL;
+    bool is_only = knows_threads && __libc_single_threaded;
+    bool has_list = &_IO_list_lock != NULL && &_IO_list_unlock != NULL && &_IO_list_resetlock != NULL;
+    bool takes_streams = knows_threads && has_list && !is_only;
     if (takes_streams)
         _IO_list_lock();
     if (!is_only)

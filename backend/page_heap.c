@@ -91,8 +91,9 @@ bool td_page_heap_wants_hugepages(size_t heap_bytes) {
     return policy == TD_HUGEPAGES_ALWAYS || (policy == TD_HUGEPAGES_AUTO && td_backend_used_bytes >= heap_bytes);
 }
 
-// Adds an empty segment to the lists, or maps memory for one: then try again. Called with descriptors for it at hand.
-// The lock is held, and may be given up in between. False if there is no memory.
+// Adds an empty segment to the lists, or brings memory for one: then try again. Called with descriptors for it at hand.
+// The lock is held, and given up before memory is brought, never after a segment is added: who has another's span to
+// take then would leave it empty. False if there is no memory.
 static bool add_segment_locked(void) {
     bool is_clean;
     struct td_segment_run *run = td_run_take(1, 1, &is_clean);
@@ -101,14 +102,13 @@ static bool add_segment_locked(void) {
         bool is_provided = td_run_store_provide(1);
         return td_run_store_enter_anyway_for_segment() && is_provided;
     }
-    if (is_clean && td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES)) {
+    if (is_clean && !run->is_huge && td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES)) {
         run->is_huge = true;  // under the lock: whoever puts a run beside it looks
         td_run_store_leave();
         td_os_advise_hugepages((void *)run->base, TD_SEGMENT_BYTES, true);
-        if (!td_run_store_enter_anyway_for_segment()) {
-            td_run_put(run, TD_RUN_CLEAN, 0);
-            return false;
-        }
+        bool has_descriptors = td_run_store_enter_anyway_for_segment();
+        td_run_put(run, TD_RUN_CLEAN, 0);
+        return has_descriptors;
     }
     link_segment(td_run_to_segment(run, is_clean));
     return true;

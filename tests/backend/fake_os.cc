@@ -27,6 +27,7 @@ uint64_t calls;                             // guarded by mutex
 size_t bytes_left = SIZE_MAX;               // guarded by mutex
 bool unmapping_makes_room;                  // guarded by mutex
 std::function<void()> during_next_purge;    // guarded by mutex
+std::function<void()> during_next_advice;   // guarded by mutex
 bool purges_fail;                           // guarded by mutex
 bool unmaps_fail;                           // guarded by mutex
 uintptr_t locked_segment;                   // guarded by mutex
@@ -45,6 +46,15 @@ void *pointer_to(uintptr_t address) {
 void count_call() {
     td_lock_check_none_held("a system call for memory under a lock");
     calls++;
+}
+
+// What another thread does during a call, once.
+void let_others_act(std::unique_lock<std::mutex> *guard, std::function<void()> *during_next) {
+    if (std::function<void()> action = std::exchange(*during_next, nullptr)) {
+        guard->unlock();
+        action();
+        guard->lock();
+    }
 }
 
 // Forgets what is known of a range; what reaches beyond it on either side is kept.
@@ -176,6 +186,11 @@ void fake_os::while_purging(std::function<void()> action) {
     during_next_purge = std::move(action);
 }
 
+void fake_os::while_advising(std::function<void()> action) {
+    std::lock_guard<std::mutex> guard(mutex);
+    during_next_advice = std::move(action);
+}
+
 size_t td_os_page_bytes(void) {
     std::lock_guard<std::mutex> guard(mutex);
     return os_page_bytes;
@@ -217,11 +232,7 @@ int td_os_unmap(void *address, size_t bytes) {
 
 int td_os_purge(void *address, size_t bytes) {
     std::unique_lock<std::mutex> guard(mutex);
-    if (std::function<void()> action = std::exchange(during_next_purge, nullptr)) {
-        guard.unlock();
-        action();
-        guard.lock();
-    }
+    let_others_act(&guard, &during_next_purge);
     count_call();
     bool whole_pages = (address_of(address) | bytes) % os_page_bytes == 0;
     uintptr_t locked = locked_segment & -uintptr_t{TD_SEGMENT_BYTES};
@@ -273,7 +284,10 @@ int td_os_move(void *from, void *to, size_t bytes, void *) {
 }
 
 void td_os_advise_hugepages(void *address, size_t bytes, bool wanted) {
-    std::lock_guard<std::mutex> guard(mutex);
+    std::unique_lock<std::mutex> guard(mutex);
+    if (wanted) {
+        let_others_act(&guard, &during_next_advice);
+    }
     count_call();
     for (size_t offset = 0; offset < bytes; offset += TD_SEGMENT_BYTES) {
         hugepage_advice[(address_of(address) + offset) / TD_SEGMENT_BYTES] = wanted;

@@ -52,8 +52,9 @@ void limit_mapping(size_t bytes);
 // The same, but what is unmapped may be mapped again, as with RLIMIT_AS.
 void limit_address_space(size_t bytes);
 
-// Called once, at the next td_os_purge: what another thread does meanwhile.
+// Called once, at the next td_os_purge or the next advice for hugepages: what another thread does meanwhile.
 void while_purging(std::function<void()> action);
+void while_advising(std::function<void()> action);
 
 }  // namespace fake_os
 

@@ -69,6 +69,12 @@ class page_heap : public testing::Test {
         spans_.erase(spans_.begin() + static_cast<std::ptrdiff_t>(which));
     }
 
+    static size_t count_segments() {
+        struct td_backend_stats stats;
+        td_backend_get_stats(&stats);
+        return stats.segments;
+    }
+
     std::vector<struct td_span *> spans_;
 };
 
@@ -287,6 +293,24 @@ TEST_F(page_heap, only_a_large_heap_is_given_hugepages) {
     take(TD_SEGMENT_PAGES / 2);
     EXPECT_TRUE(fake_os::wants_hugepages(spans_.back()->start));
     EXPECT_TRUE(td_page_heap_segment_of(spans_.back()->start)->run.is_huge);
+}
+
+TEST_F(page_heap, room_that_another_thread_makes_meanwhile_leaves_no_segment_empty) {
+    while (td_run_store_unmap_one()) {
+        // Begin with fresh memory, which is advised.
+    }
+    while (td_backend_used_bytes < TD_HUGE_HEAP_BYTES) {
+        take(TD_SEGMENT_PAGES / 2);
+    }
+    size_t segments_before = count_segments();
+    bool made_room = false;
+    fake_os::while_advising([this, &made_room] {
+        give_back(0);
+        made_room = true;
+    });
+    take(TD_SEGMENT_PAGES / 2);
+    EXPECT_TRUE(made_room);
+    EXPECT_EQ(count_segments(), segments_before);
 }
 
 TEST_F(page_heap, hugepages_never_means_never) {

@@ -55,65 +55,123 @@ def tandem_malloc_libraries(api, exports, preinit):
             deps = [malloc, code, api],
         )
 
+def _each_variant(front_ends, tiny):
+    return [(front_end, suffix) for front_end in front_ends for suffix in (["", TINY_SUFFIX] if tiny else [""])]
+
+def variant_libraries(srcs, copts, deps):
+    """For tests/variant/BUILD: `<front end>` and `<front end>_tiny`, which tell a test what it is linked with.
+
+    Args:
+      srcs: what asks TEST_FRONT_END (a string) and TEST_TINY (0 or 1).
+      copts: as in cc_library.
+      deps: as in cc_library.
+    """
+    for front_end, suffix in _each_variant(FRONT_ENDS, tiny = True):
+        cc_library(
+            name = front_end + suffix,
+            testonly = True,
+            srcs = srcs,
+            copts = copts,
+            linkstatic = True,
+            local_defines = [
+                "TEST_FRONT_END=\\\"%s\\\"" % front_end,
+                "TEST_TINY=%d" % (1 if suffix else 0),
+            ],
+            visibility = ["//tests:__subpackages__"],
+            deps = deps,
+        )
+
 def tandem_cc_test(
         name,
         srcs,
         deps = [],
         tiny = False,
+        modes = {},
         gtest = True,
         copts = [],
-        local_defines = [],
+        linkopts = [],
         tags = [],
         size = "medium",
         front_ends = FRONT_ENDS,
         **kwargs):
     """`<name>_<front end>_test` for each front end, and with `tiny` also `<name>_<front end>_tiny_test`.
 
-    The sources may ask TEST_FRONT_END (a string) and TEST_TINY (0 or 1) which of them they are in.
+    The sources are compiled once. Which variant they are in they may ask tests/variant/variant.h.
 
     Args:
       name: without "_test".
       srcs: as in cc_test.
       deps: as in cc_test; googletest and its main come by themselves.
       tiny: whether to stamp the tiny variants too.
+      modes: for each of these names `<name>_<mode>_percpu_test` too, with the environment variables that bring the
+        per-CPU front end into a mode that it does not choose by itself.
       gtest: False for a test with a main of its own, or in C.
       copts: after the project's own.
-      local_defines: beside the two named above.
+      linkopts: as in cc_test.
       tags: beside the front end's name and "tiny".
       size: as in cc_test.
       front_ends: where a test is about one front end alone.
       **kwargs: as in cc_test.
     """
-    for front_end in front_ends:
-        for is_tiny in ([False, True] if tiny else [False]):
-            suffix = TINY_SUFFIX if is_tiny else ""
-            cc_test(
-                name = name + "_" + front_end + suffix + "_test",
-                size = size,
-                srcs = srcs,
-                copts = TEST_COPTS + copts,
-                linkstatic = True,
-                local_defines = [
-                    "TEST_FRONT_END=\\\"%s\\\"" % front_end,
-                    "TEST_TINY=%d" % (1 if is_tiny else 0),
-                ] + local_defines,
-                malloc = "//allocator:" + front_end + suffix,
-                tags = tags + [front_end] + (["tiny"] if is_tiny else []),
-                deps = deps + (["@googletest//:gtest_main"] if gtest else []),
-                **kwargs
-            )
+    code = name + "_test_code"
+    cc_library(
+        name = code,
+        testonly = True,
+        srcs = srcs,
+        alwayslink = True,
+        copts = TEST_COPTS + copts,
+        linkopts = linkopts,
+        linkstatic = True,
+        deps = deps + ["//tests/variant"] + (["@googletest//:gtest_main"] if gtest else []),
+    )
+    for front_end, suffix in _each_variant(front_ends, tiny):
+        _stamp_test(name, code, front_end, suffix, tags = tags, size = size, **kwargs)
+    for mode, env in modes.items():
+        _stamp_test(name + "_" + mode, code, "percpu", "", env = env, tags = tags, size = size, **kwargs)
 
-def tandem_cc_benchmark(name, srcs, deps = [], copts = [], tags = [], **kwargs):
-    """`<name>_<front end>` for each front end, and `<name>_system` with the C library's malloc (or a preloaded one)."""
+def _stamp_test(name, code, front_end, suffix, tags, **kwargs):
+    cc_test(
+        name = name + "_" + front_end + suffix + "_test",
+        linkstatic = True,
+        malloc = "//allocator:" + front_end + suffix,
+        tags = tags + [front_end] + (["tiny"] if suffix else []),
+        deps = [
+            code,
+            "//tests/variant:" + front_end + suffix,
+        ],
+        **kwargs
+    )
+
+def tandem_cc_benchmark(name, srcs, deps = [], copts = [], linkopts = [], tags = []):
+    """`<name>_<front end>` for each front end, and `<name>_system` with the C library's malloc (or a preloaded one).
+
+    The sources are compiled once.
+
+    Args:
+      name: without the variant.
+      srcs: as in cc_binary.
+      deps: as in cc_binary.
+      copts: after the project's own.
+      linkopts: as in cc_binary.
+      tags: beside the variant's name.
+    """
+    code = name + "_code"
+    cc_library(
+        name = code,
+        testonly = True,
+        srcs = srcs,
+        alwayslink = True,
+        copts = TEST_COPTS + ["-O2"] + copts,
+        linkopts = linkopts,
+        linkstatic = True,
+        deps = deps,
+    )
     for variant in FRONT_ENDS + ["system"]:
         cc_binary(
             name = name + "_" + variant,
             testonly = True,
-            srcs = srcs,
-            copts = TEST_COPTS + ["-O2"] + copts,
             linkstatic = True,
             malloc = "@bazel_tools//tools/cpp:malloc" if variant == "system" else "//allocator:" + variant,
             tags = tags + [variant],
-            deps = deps,
-            **kwargs
+            deps = [code],
         )

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "allocator/tandem.h"
+#include "tests/variant/variant.h"
 
 void free_sized(void *object, size_t size);
 void free_aligned_sized(void *object, size_t alignment, size_t size);
@@ -90,7 +91,7 @@ static void ask_the_allocator(void) {
 static void use_the_extension_api(void) {
     static char buffer[1 << 16];
     EXPECT(strcmp(tandem_version(), TANDEM_VERSION) == 0);
-    EXPECT(strcmp(tandem_front_end(), TEST_FRONT_END) == 0);
+    EXPECT(strcmp(tandem_front_end(), variant_front_end) == 0);
     EXPECT(tandem_mode()[0] != '\0' && tandem_index()[0] != '\0' && tandem_mode_reason()[0] != '\0');
     struct tandem_sized_pointer sized = tandem_alloc_at_least(hidden(1000));
     EXPECT(sized.pointer != NULL && sized.size >= 1000);

@@ -12,7 +12,7 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
-#include "tests/process/variant.h"
+#include "tests/variant/variant.h"
 
 // The C API: on failure NULL and errno.
 struct c_allocation {

@@ -11,8 +11,8 @@ namespace {
 using strings = std::set<std::string>;
 
 TEST(front_end, is_the_one_that_this_binary_was_built_with) {
-    EXPECT_STREQ(tandem_front_end(), variant::front_end);
-    EXPECT_STREQ(tandem_version(), variant::is_tandem ? TANDEM_VERSION : "none");
+    EXPECT_STREQ(tandem_front_end(), variant_front_end);
+    EXPECT_STREQ(tandem_version(), variant_is_tandem ? TANDEM_VERSION : "none");
 }
 
 TEST(front_end, is_in_one_of_its_modes) {

@@ -135,7 +135,7 @@ TEST(malloc_stats, writes_to_stderr) {
     EXPECT_EQ(outcome.out, "");
     EXPECT_GT(outcome.err.size(), 100u) << outcome;
     EXPECT_EQ(outcome.err.back(), '\n') << outcome;
-    if (variant::is_tandem) {
+    if (variant_is_tandem) {
         EXPECT_NE(outcome.err.find(tandem_front_end()), std::string::npos) << outcome;
     }
 }
@@ -223,7 +223,7 @@ CHILD_ROLE(idle_pages) {
 TEST(decay, gives_pages_between_live_objects_back) {
     child::outcome outcome = child::run("idle_pages", child::with_environment({"TANDEM_OPTIONS=decay_ms=200"}));
     EXPECT_TRUE(outcome.succeeded()) << outcome;
-    if (variant::is_tandem) {
+    if (variant_is_tandem) {
         EXPECT_LE(strtoul(outcome.out.c_str(), nullptr, 10), scattered_bytes / 3) << outcome;
     }
 }

@@ -93,7 +93,7 @@ TEST(malloc, live_objects_never_overlap) {
 }
 
 TEST(malloc, gives_objects_of_a_power_of_two_their_natural_alignment) {
-    if (!variant::is_tandem) {
+    if (!variant_is_tandem) {
         GTEST_SKIP() << "glibc aligns to 16 whatever the size";
     }
     for (size_t size = 16; size <= 32768; size *= 2) {
@@ -180,7 +180,7 @@ TEST(malloc_usable_size, does_not_change_while_an_object_lives) {
 extern "C" void cfree(void *object) __attribute__((weak));
 
 TEST(cfree, frees) {
-    if (!variant::is_tandem) {
+    if (!variant_is_tandem) {
         GTEST_SKIP() << "glibc has it for old binaries only";
     }
     ASSERT_NE(cfree, nullptr);

@@ -65,7 +65,7 @@ bool fails_properly(const new_allocation &form, size_t size) {
 TEST_P(every_new, fails_without_a_handler) {
     handler_scope scope(nullptr);
     for (size_t size : impossible_sizes()) {
-        if (!variant::is_tandem && GetParam().alignment > 16 && size > SIZE_MAX - 512) {
+        if (!variant_is_tandem && GetParam().alignment > 16 && size > SIZE_MAX - 512) {
             continue;  // libstdc++ 12 rounds the size up without looking, and gets zero
         }
         EXPECT_TRUE(fails_properly(GetParam(), size)) << size;

@@ -35,7 +35,7 @@ std::string bad_value(const std::string &name, const std::string &value) {
 
 class options : public testing::Test {
     void SetUp() override {
-        if (!variant::is_tandem) {
+        if (!variant_is_tandem) {
             GTEST_SKIP() << "Tandem's own";
         }
     }

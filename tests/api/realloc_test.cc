@@ -141,7 +141,7 @@ TEST(realloc, to_zero_frees_and_returns_null) {
 
 TEST(realloc, to_a_size_that_fits_stays_in_place) {
     for (size_t size : transition_sizes()) {
-        if (!variant::is_tandem && size >= 100000) {
+        if (!variant_is_tandem && size >= 100000) {
             continue;  // glibc moves mappings
         }
         void *object = opaque(malloc(size));

@@ -49,7 +49,7 @@ TEST(size_classes, are_the_same_for_calloc_and_operator_new) {
         size_t usable = usable_size_for(size);
         void *zeroed = opaque(calloc(1, size));
         void *made = opaque(operator new(size));
-        if (variant::is_tandem) {  // glibc's calloc may get a few bytes more out of its top chunk
+        if (variant_is_tandem) {  // glibc's calloc may get a few bytes more out of its top chunk
             EXPECT_EQ(malloc_usable_size(zeroed), usable) << size;
             EXPECT_EQ(malloc_usable_size(made), usable) << size;
         }

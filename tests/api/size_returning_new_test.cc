@@ -21,7 +21,7 @@ namespace {
 
 class size_returning_new : public testing::Test {
     void SetUp() override {
-        if (!variant::is_tandem) {
+        if (!variant_is_tandem) {
             GTEST_SKIP() << "not in glibc";
         }
         ASSERT_NE(__size_returning_new, nullptr);

@@ -17,7 +17,7 @@ size_t bytes_in_use() {
 
 class sized_free : public testing::Test {
     void SetUp() override {
-        if (!variant::is_tandem) {
+        if (!variant_is_tandem) {
             GTEST_SKIP() << "not in glibc 2.36";
         }
         ASSERT_NE(free_sized, nullptr);
@@ -83,7 +83,7 @@ TEST_F(sized_free, gives_objects_to_their_own_size) {
 
 class alloc_at_least : public testing::Test {
     void SetUp() override {
-        if (!variant::is_tandem) {
+        if (!variant_is_tandem) {
             GTEST_SKIP() << "Tandem's own";
         }
     }

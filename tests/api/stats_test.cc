@@ -11,7 +11,7 @@ namespace {
 
 class stats : public testing::Test {
     void SetUp() override {
-        if (!variant::is_tandem) {
+        if (!variant_is_tandem) {
             GTEST_SKIP() << "Tandem's own";
         }
     }
@@ -193,7 +193,7 @@ using print_function = size_t (*)(char *buffer, size_t capacity);
 
 class printed_stats : public testing::TestWithParam<print_function> {
     void SetUp() override {
-        if (!variant::is_tandem) {
+        if (!variant_is_tandem) {
             GTEST_SKIP() << "Tandem's own";
         }
     }

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "allocator/tandem.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
@@ -115,7 +116,7 @@ struct tandem_stats settled_stats() {
 }
 
 TEST(conservation, nothing_is_live_that_was_not_before) {
-    ASSERT_STREQ(tandem_front_end(), TEST_FRONT_END);
+    ASSERT_STREQ(tandem_front_end(), variant_front_end);
     run_threads(1000);  // the C library keeps stacks, and what belongs to them
     struct tandem_stats before = settled_stats();
     for (int round = 0; round < 3; round++) {

@@ -8,7 +8,7 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
-#include "tests/process/variant.h"
+#include "tests/variant/variant.h"
 
 struct __sized_ptr_t {
     void *p;
@@ -131,7 +131,7 @@ const way_to_free frees_aligned_array_new[] = {
 };
 
 template <size_t count> ways_to_free all_of(const way_to_free (&ways)[count], size_t of_tandem_only = 0) {
-    return {ways, variant::is_tandem ? count : count - of_tandem_only};
+    return {ways, variant_is_tandem ? count : count - of_tandem_only};
 }
 
 // Objects up to this size are written and checked byte by byte.
@@ -165,7 +165,7 @@ template <typename function> bool visit_contents(const object &object, size_t co
 }  // namespace
 
 ways_to_allocate every_way_to_allocate() {
-    return {allocations, variant::is_tandem ? allocation_count : allocation_count - allocations_of_tandem_only};
+    return {allocations, variant_is_tandem ? allocation_count : allocation_count - allocations_of_tandem_only};
 }
 
 ways_to_free every_way_to_free(family family) {

@@ -12,7 +12,7 @@
 #include <sys/random.h>
 
 #include "tests/fuzz/fuzzer.h"
-#include "tests/process/variant.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
@@ -23,7 +23,7 @@ uint64_t from_environment(const char *name, uint64_t otherwise) {
 }
 
 size_t step_count(size_t usual) {
-    return from_environment("TANDEM_FUZZ_STEPS", variant::is_tiny ? usual / 4 : usual);
+    return from_environment("TANDEM_FUZZ_STEPS", variant_is_tiny ? usual / 4 : usual);
 }
 
 // The seeds to try: always the same ones, and one that nobody has tried before.

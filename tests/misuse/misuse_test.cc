@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "tests/process/child.h"
-#include "tests/process/variant.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
@@ -174,7 +174,7 @@ void expect_noticed(const child::outcome &outcome, bool at_once) {
 }
 
 TEST_P(misuse, is_noticed) {
-    if (GetParam().when == noticed_if_checked && !variant::is_debug) {
+    if (GetParam().when == noticed_if_checked && !variant_is_debug) {
         GTEST_SKIP() << "a release build looks at sizes with check=1 only";
     }
     expect_noticed(child::run(GetParam().name), GetParam().when != noticed_when_drained);

@@ -9,13 +9,13 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
-#include "tests/process/variant.h"
 #include "tests/process/workload.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
 
-const int move_count = variant::is_tiny ? 2000 : 6000;
+const int move_count = variant_is_tiny ? 2000 : 6000;
 
 std::vector<int> allowed_cpus() {
     cpu_set_t set;

@@ -15,6 +15,7 @@
 
 #include "allocator/tandem.h"
 #include "tests/process/seccomp_filter.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace child {
@@ -179,6 +180,14 @@ outcome run(const std::string &role, const settings &settings) {
 
 outcome run_program(const std::vector<std::string> &command, const std::string &input, const settings &settings) {
     return run_command(command, input, settings);
+}
+
+std::string program(const std::string &name) {
+    return "tests/process/" + name + "_" + (variant_is_tandem ? variant_front_end : "system");
+}
+
+std::string preload() {
+    return std::string("allocator/libtandem_") + variant_front_end + ".so";
 }
 
 const std::vector<std::string> &arguments() {

@@ -53,6 +53,11 @@ outcome run(const std::string &role, const settings &settings = {});
 outcome run_program(const std::vector<std::string> &command, const std::string &input = "",
                     const settings &settings = {});
 
+// The program of that name that is linked with the same malloc, and the shared object to preload for the same front
+// end, as the build lays them out, seen from a test's working directory.
+std::string program(const std::string &name);
+std::string preload();
+
 // The arguments of the role that runs now.
 const std::vector<std::string> &arguments();
 

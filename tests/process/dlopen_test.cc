@@ -11,8 +11,8 @@
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
 #include "tests/process/child.h"
-#include "tests/process/variant.h"
 #include "tests/process/workload.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
@@ -132,7 +132,7 @@ TEST(dlopen, of_what_is_not_there_fails_and_no_more) {
 }
 
 TEST(dlopen, a_plugin_of_a_c_program_can_run_out_of_memory) {
-    child::outcome outcome = child::run_program({variant::program("plugin_host"), cxx_library});
+    child::outcome outcome = child::run_program({child::program("plugin_host"), cxx_library});
     EXPECT_TRUE(outcome.succeeded()) << outcome;
     EXPECT_EQ(outcome.out, "bad_alloc after the new_handler\n") << outcome;
 }

@@ -15,13 +15,13 @@
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
 #include "tests/process/child.h"
-#include "tests/process/variant.h"
 #include "tests/process/workload.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
 
-const size_t limit_bytes = size_t{variant::is_tiny ? 96u : 160u} << 20;
+const size_t limit_bytes = size_t{variant_is_tiny ? 96u : 160u} << 20;
 
 child::settings with_limit(decltype(RLIMIT_AS) resource, size_t bytes, std::vector<std::string> arguments = {}) {
     child::settings settings;
@@ -226,7 +226,7 @@ CHILD_ROLE(shrink) {
 }
 
 TEST(exhaustion, realloc_always_shrinks) {
-    if (variant::is_debug) {
+    if (variant_is_debug) {
         GTEST_SKIP() << "a sized free would be compared with what the object was";
     }
     child::outcome outcome = child::run("shrink", with_limit(RLIMIT_AS, limit_bytes));

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "tests/process/child.h"
-#include "tests/process/variant.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
@@ -11,15 +11,15 @@ namespace {
 class first_call : public testing::TestWithParam<const char *> {};
 
 TEST_P(first_call, leaves_the_process_whole) {
-    child::outcome outcome = child::run_program({variant::program("first_call"), GetParam()});
+    child::outcome outcome = child::run_program({child::program("first_call"), GetParam()});
     EXPECT_TRUE(outcome.succeeded()) << outcome;
     EXPECT_EQ(outcome.out, "whole\n") << outcome;
 }
 
 TEST(wrapped, by_other_names) {
     std::vector<std::string> environment;
-    if (variant::is_tandem) {
-        environment.push_back("LD_PRELOAD=" + variant::preload());
+    if (variant_is_tandem) {
+        environment.push_back("LD_PRELOAD=" + child::preload());
     }
     child::outcome outcome = child::run_program({"tests/process/wrapper"}, "", child::with_environment(environment));
     EXPECT_TRUE(outcome.succeeded()) << outcome;

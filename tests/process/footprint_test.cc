@@ -15,7 +15,7 @@
 #include "tests/api/opaque.h"
 #include "tests/process/child.h"
 #include "tests/process/resident.h"
-#include "tests/process/variant.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
@@ -35,8 +35,8 @@ long trivial_peak_kib(const std::string &variant) {
 
 TEST(footprint, a_trivial_program_takes_at_most_one_mib_more_than_with_glibc) {
     long with_glibc = trivial_peak_kib("system");
-    long with_tandem = trivial_peak_kib(variant::is_tandem ? variant::front_end : "system");
-    printf("peak resident set: %ld KiB with glibc, %ld KiB with %s\n", with_glibc, with_tandem, variant::front_end);
+    long with_tandem = trivial_peak_kib(variant_is_tandem ? variant_front_end : "system");
+    printf("peak resident set: %ld KiB with glibc, %ld KiB with %s\n", with_glibc, with_tandem, variant_front_end);
     EXPECT_LE(with_tandem, with_glibc + 1024);
 }
 
@@ -128,7 +128,7 @@ CHILD_ROLE(keep_one_in_three) {
 
 // A segment that is a hugepage stays whole while much of it is in use. What is none needs not.
 TEST(footprint, where_the_kernel_gives_no_hugepages_pages_between_objects_go_back) {
-    if (!variant::is_tandem) {
+    if (!variant_is_tandem) {
         GTEST_SKIP() << "glibc keeps them";
     }
     child::settings settings;

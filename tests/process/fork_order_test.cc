@@ -2,7 +2,7 @@
 #include <string>
 
 #include "tests/process/child.h"
-#include "tests/process/variant.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
@@ -10,17 +10,17 @@ namespace {
 class fork_order : public testing::TestWithParam<const char *> {};
 
 TEST_P(fork_order, with_the_allocator_linked_in) {
-    child::outcome outcome = child::run_program({variant::program("forker"), GetParam()});
+    child::outcome outcome = child::run_program({child::program("forker"), GetParam()});
     EXPECT_TRUE(outcome.succeeded()) << outcome;
     EXPECT_EQ(outcome.out, "done\n") << outcome;
 }
 
 TEST_P(fork_order, with_the_allocator_preloaded) {
-    if (!variant::is_tandem) {
+    if (!variant_is_tandem) {
         GTEST_SKIP() << "glibc is not preloaded";
     }
     child::outcome outcome = child::run_program({"tests/process/forker_system", GetParam()}, "",
-                                                child::with_environment({"LD_PRELOAD=" + variant::preload()}));
+                                                child::with_environment({"LD_PRELOAD=" + child::preload()}));
     EXPECT_TRUE(outcome.succeeded()) << outcome;
     EXPECT_EQ(outcome.out, "done\n") << outcome;
 }

@@ -17,13 +17,13 @@
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
 #include "tests/process/child.h"
-#include "tests/process/variant.h"
 #include "tests/process/workload.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
 
-const int fork_count = variant::is_tiny ? 500 : 1000;
+const int fork_count = variant_is_tiny ? 500 : 1000;
 
 // Threads that allocate and free all the time, in every layer: small objects, spans, mappings, flushes.
 class busy_threads {
@@ -240,7 +240,7 @@ TEST(fork, handlers_of_constructors_allocate) {
 }
 
 TEST(fork, child_misses_nothing_that_is_on_its_way_to_the_system) {
-    if (!variant::is_tandem) {
+    if (!variant_is_tandem) {
         GTEST_SKIP() << "asks Tandem for statistics";
     }
     constexpr size_t bytes = size_t{64} << 20;
@@ -316,7 +316,7 @@ CHILD_ROLE(fork_in_handlers) {
     sigaction(SIGALRM, &action, nullptr);
     const struct itimerval often = {{0, 500}, {0, 500}};
     setitimer(ITIMER_REAL, &often, nullptr);
-    const int wanted = variant::is_tiny ? 200 : 400;
+    const int wanted = variant_is_tiny ? 200 : 400;
     while (forks_in_handlers < 4 * wanted) {
         const size_t sizes[] = {48, 3000, 100000, 3000000};
         const size_t size = sizes[forks_in_handlers / wanted % 4];

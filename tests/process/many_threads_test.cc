@@ -10,13 +10,13 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
-#include "tests/process/variant.h"
 #include "tests/process/workload.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
 
-const size_t thread_count = variant::is_tiny ? 2000 : 10000;
+const size_t thread_count = variant_is_tiny ? 2000 : 10000;
 constexpr size_t stack_bytes = size_t{64} << 10;
 
 // Starts a thread with a small stack; false if no more can be had.

@@ -1,6 +1,6 @@
 // A program that replaces some forms of operator new and delete, linked with Tandem and with Tandem preloaded.
 #include "tests/process/child.h"
-#include "tests/process/variant.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
@@ -11,15 +11,15 @@ void expect_own(const child::outcome &outcome) {
 }
 
 TEST(replaced_operators, linked) {
-    expect_own(child::run_program({variant::program("replaced_operators")}));
+    expect_own(child::run_program({child::program("replaced_operators")}));
 }
 
 TEST(replaced_operators, preloaded) {
-    if (!variant::is_tandem) {
+    if (!variant_is_tandem) {
         GTEST_SKIP() << "nothing to preload";
     }
     expect_own(child::run_program({"tests/process/replaced_operators_system"}, "",
-                                  child::with_environment({"LD_PRELOAD=" + variant::preload()})));
+                                  child::with_environment({"LD_PRELOAD=" + child::preload()})));
 }
 
 }  // namespace

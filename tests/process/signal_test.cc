@@ -18,13 +18,13 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
-#include "tests/process/variant.h"
 #include "tests/process/workload.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
 
-const int signals_wanted = variant::is_tiny ? 5000 : 20000;
+const int signals_wanted = variant_is_tiny ? 5000 : 20000;
 
 std::atomic<int> signals;
 
@@ -183,7 +183,7 @@ TEST(signals, whose_handler_allocates_and_frees) {
     if (strcmp(tandem_mode(), "locked") == 0) {
         GTEST_SKIP() << "a handler may find the slab's lock held by whom it interrupted";
     }
-    if (variant::is_tiny) {
+    if (variant_is_tiny) {
         GTEST_SKIP() << "bins of two send every handler into the slow path";
     }
     pinned_scope pinned;
@@ -265,7 +265,7 @@ void keep_in_handler(int) {
 }
 
 TEST(signals, whose_handler_keeps_objects) {
-    if (!is_rseq() || variant::is_tiny) {
+    if (!is_rseq() || variant_is_tiny) {
         GTEST_SKIP() << "only a restartable sequence notices that it was interrupted";
     }
     pinned_scope pinned;

@@ -12,8 +12,8 @@
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
 #include "tests/process/resident.h"
-#include "tests/process/variant.h"
 #include "tests/process/workload.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
@@ -116,7 +116,7 @@ TEST(thread_exit, caches_of_dead_threads_are_used_again) {
 }
 
 TEST(thread_exit, a_thread_finds_what_the_one_before_it_left) {
-    if (variant::is_tiny) {
+    if (variant_is_tiny) {
         GTEST_SKIP() << "bins of two objects are refilled all the time";
     }
     constexpr size_t threads = 200;

@@ -8,7 +8,7 @@
 #include "allocator/tandem.h"
 #include "tests/process/child.h"
 #include "tests/process/exercise.h"
-#include "tests/process/variant.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
@@ -54,7 +54,7 @@ CHILD_ROLE(free_much_and_sleep) {
 }
 
 TEST(background_thread, gives_memory_back_while_the_program_sleeps) {
-    if (!variant::is_tandem) {
+    if (!variant_is_tandem) {
         GTEST_SKIP() << "Tandem's own";
     }
     child::outcome outcome =

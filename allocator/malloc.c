@@ -39,7 +39,6 @@
 #include "backend/backend.h"
 #include "backend/large.h"
 #include "backend/page_map.h"
-#include "backend/run_store.h"
 #include "base/fatal.h"
 #include "base/minmax.h"
 #include "base/size_class.h"
@@ -67,12 +66,12 @@ TD_NOINLINE void *td_alloc_above_table(size_t size, enum td_on_failure on_failur
 // are: a program may try hopeless sizes often, and needs them.
 static TD_NOINLINE bool could_make_room(size_t size) {
     size_t mapped = td_backend_mapped_bytes();
-    if (size > mapped && !td_run_store_could_map(size - mapped))
+    if (size > mapped && !td_backend_could_map(size - mapped))
         return false;
     struct tandem_stats stats;
     td_statistics_get(&stats);
     size_t not_in_use = stats.cached_bytes + stats.free_bytes + stats.fresh_bytes + stats.waste_bytes;
-    return size <= not_in_use || td_run_store_could_map(size - not_in_use);
+    return size <= not_in_use || td_backend_could_map(size - not_in_use);
 }
 
 void *td_alloc_large(size_t size, size_t alignment, bool *is_zero) {

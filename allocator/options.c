@@ -7,7 +7,6 @@
 #include "allocator/allocate.h"
 #include "backend/backend.h"
 #include "backend/os.h"
-#include "backend/run_store.h"
 #include "base/fatal.h"
 #include "base/minmax.h"
 
@@ -56,7 +55,7 @@ static bool apply_hugepages(const char *value) {
     static const char *const names[] = {"auto", "never", "always"};
     for (int i = 0; i < 3; i++)
         if (strcmp(value, names[i]) == 0) {
-            td_run_store_set_hugepages((enum td_hugepages)i);
+            td_backend_set_hugepages((enum td_hugepages)i);
             return true;
         }
     return false;
@@ -104,7 +103,7 @@ static void copy_word(char word[WORD_BYTES], const char *begin, const char *end)
 void td_options_apply(void) {
     // Where there are none to be split, the purge need not keep what is free between objects.
     if (!td_os_gives_hugepages())
-        td_run_store_set_hugepages(TD_HUGEPAGES_NEVER);
+        td_backend_set_hugepages(TD_HUGEPAGES_NEVER);
     const char *text = secure_getenv("TANDEM_OPTIONS");
     while (text != NULL && *text != '\0') {
         const char *end = strchrnul(text, ',');

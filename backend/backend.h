@@ -28,6 +28,13 @@ size_t td_backend_purge_pages(uintptr_t address, size_t bytes);
 void td_backend_set_decay_ms(uint64_t decay_ms);
 uint64_t td_backend_decay_ms(void);
 
+// When new memory is given to the kernel as a place for hugepages.
+enum td_hugepages { TD_HUGEPAGES_AUTO, TD_HUGEPAGES_NEVER, TD_HUGEPAGES_ALWAYS };
+void td_backend_set_hugepages(enum td_hugepages policy);
+
+// Whether the system would map so much more just now.
+bool td_backend_could_map(size_t bytes);
+
 // Bytes in every state.
 struct td_backend_stats {
     size_t small_span_bytes;

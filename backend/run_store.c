@@ -130,7 +130,7 @@ bool td_run_store_grow(size_t segments) {
     return true;
 }
 
-bool td_run_store_could_map(size_t bytes) {
+bool td_backend_could_map(size_t bytes) {
     if (bytes > PTRDIFF_MAX)
         return false;
     size_t rounded = (bytes + TD_SEGMENT_BYTES - 1) & -TD_SEGMENT_BYTES;
@@ -147,7 +147,7 @@ static bool could_replace_free_runs(size_t segments) {
     size_t bytes = td_run_store_bytes(TD_RUN_CLEAN) + td_run_store_bytes(TD_RUN_DIRTY);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     size_t wanted = segments * TD_SEGMENT_BYTES;
-    return wanted <= bytes || (bytes != 0 && td_run_store_could_map(wanted - bytes));
+    return wanted <= bytes || (bytes != 0 && td_backend_could_map(wanted - bytes));
 }
 
 bool td_run_store_provide(size_t segments) {
@@ -172,7 +172,7 @@ void td_run_store_fork_done(void) {
     td_lock_release(&growth_lock, TD_RANK_GROWTH);
 }
 
-void td_run_store_set_hugepages(enum td_hugepages policy) {
+void td_backend_set_hugepages(enum td_hugepages policy) {
     hugepages = policy;
 }
 

@@ -4,14 +4,12 @@
 #ifndef BACKEND_RUN_STORE_H_
 #define BACKEND_RUN_STORE_H_
 
+#include "backend/backend.h"
 #include "base/lock.h"
 
 #pragma GCC visibility push(hidden)
 
 extern struct td_lock td_backend_lock;
-
-// When new memory is given to the kernel as a place for hugepages.
-enum td_hugepages { TD_HUGEPAGES_AUTO, TD_HUGEPAGES_NEVER, TD_HUGEPAGES_ALWAYS };
 
 // Takes the backend's lock with descriptors at hand for one operation of free_runs.h, `td_run_to_segment` excepted.
 // False, without the lock, if there is no memory for them.
@@ -33,9 +31,6 @@ bool td_run_store_unmap_one(void);
 // asks for hugepages anew. For requests that nothing else can serve, as it takes a system call for each run.
 void td_run_store_join_clean(void);
 
-// Whether the system would map so much more just now.
-bool td_run_store_could_map(size_t bytes);
-
 // Maps at least `segments` more. False if the system refuses.
 bool td_run_store_grow(size_t segments);
 // The same unless there is a free run of that length by now: of many threads that lack one at the same time, one maps.
@@ -47,7 +42,6 @@ bool td_run_store_provide(size_t segments);
 void td_run_store_fork_prepare(void);
 void td_run_store_fork_done(void);
 
-void td_run_store_set_hugepages(enum td_hugepages policy);
 enum td_hugepages td_run_store_hugepages(void);
 
 #pragma GCC visibility pop

@@ -355,7 +355,7 @@ class large_tail : public large {
         while (td_run_store_unmap_one()) {
             // A place for hugepages stays one: begin with fresh memory.
         }
-        td_run_store_set_hugepages(TD_HUGEPAGES_NEVER);
+        td_backend_set_hugepages(TD_HUGEPAGES_NEVER);
         fake_os::set_clock_ms(now_ms_);
         memory_ = allocate(2 * mib);
         end_ = reinterpret_cast<uintptr_t>(memory_) + 2 * mib;
@@ -367,7 +367,7 @@ class large_tail : public large {
             deallocate(memory_);
         }
         fake_os::lock_segment_of(nullptr);
-        td_run_store_set_hugepages(TD_HUGEPAGES_AUTO);
+        td_backend_set_hugepages(TD_HUGEPAGES_AUTO);
         td_backend_set_decay_ms(TD_DECAY_MS_DEFAULT);
         large::TearDown();
     }
@@ -514,7 +514,7 @@ TEST_F(large_tail, nobody_has_the_run_while_it_goes_back) {
 }
 
 TEST_F(large_tail, in_a_hugepage_goes_if_it_is_much_of_it) {
-    td_run_store_set_hugepages(TD_HUGEPAGES_ALWAYS);
+    td_backend_set_hugepages(TD_HUGEPAGES_ALWAYS);
     while (td_run_store_unmap_one()) {
         // Fresh memory is needed.
     }

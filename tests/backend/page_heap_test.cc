@@ -314,7 +314,7 @@ TEST_F(page_heap, room_that_another_thread_makes_meanwhile_leaves_no_segment_emp
 }
 
 TEST_F(page_heap, hugepages_never_means_never) {
-    td_run_store_set_hugepages(TD_HUGEPAGES_NEVER);
+    td_backend_set_hugepages(TD_HUGEPAGES_NEVER);
     size_t advised_before = 0, advised_after = 0;
     for (const fake_os::range &each : fake_os::mapped()) {
         advised_before += fake_os::wants_hugepages(each.begin);
@@ -326,7 +326,7 @@ TEST_F(page_heap, hugepages_never_means_never) {
         advised_after += fake_os::wants_hugepages(each.begin);
     }
     EXPECT_EQ(advised_after, advised_before);
-    td_run_store_set_hugepages(TD_HUGEPAGES_AUTO);
+    td_backend_set_hugepages(TD_HUGEPAGES_AUTO);
 }
 
 }  // namespace

@@ -65,7 +65,7 @@ class purge : public testing::Test {
         for (void *memory : objects_) {
             deallocate(memory);
         }
-        td_run_store_set_hugepages(TD_HUGEPAGES_AUTO);
+        td_backend_set_hugepages(TD_HUGEPAGES_AUTO);
         td_backend_check();
     }
 
@@ -111,7 +111,7 @@ TEST_F(purge, gives_everything_back_two_windows_after_the_peak) {
 }
 
 TEST_F(purge, what_is_in_use_keeps_its_contents) {
-    td_run_store_set_hugepages(TD_HUGEPAGES_NEVER);  // those stay whole
+    td_backend_set_hugepages(TD_HUGEPAGES_NEVER);  // those stay whole
     hold(256 << 10, 40);
     hold(4 * mib, 4);
     std::vector<void *> freed;
@@ -346,7 +346,7 @@ TEST_F(purge_of_locked_runs, what_is_not_purged_holds_what_it_held) {
 }
 
 TEST_F(purge, a_hugepage_that_is_mostly_used_stays_whole) {
-    td_run_store_set_hugepages(TD_HUGEPAGES_ALWAYS);
+    td_backend_set_hugepages(TD_HUGEPAGES_ALWAYS);
     // 16 objects of 128 KiB fill a segment.
     hold(128 << 10, 3 * 16);
     std::vector<void *> kept;
@@ -372,7 +372,7 @@ TEST_F(purge, a_hugepage_that_is_mostly_used_stays_whole) {
 }
 
 TEST_F(purge, pages_of_a_span_in_use_go_back_unless_much_of_their_hugepage_is_used) {
-    td_run_store_set_hugepages(TD_HUGEPAGES_ALWAYS);
+    td_backend_set_hugepages(TD_HUGEPAGES_ALWAYS);
     constexpr size_t class_index = 48;  // 4 KiB
     struct td_span *span = td_backend_alloc_span(class_index);
     ASSERT_NE(span, nullptr);
@@ -401,7 +401,7 @@ TEST_F(purge, pages_of_a_span_in_use_go_back_unless_much_of_their_hugepage_is_us
 
 // Finding out means to walk the segment: not for each of its spans, each time that they are passed.
 TEST_F(purge, a_hugepage_that_was_refused_is_looked_at_again_when_that_may_help) {
-    td_run_store_set_hugepages(TD_HUGEPAGES_ALWAYS);
+    td_backend_set_hugepages(TD_HUGEPAGES_ALWAYS);
     constexpr size_t class_index = 48;  // 4 KiB
     std::vector<struct td_span *> spans;
     for (size_t pages = 0; pages <= TD_SEGMENT_PAGES / 2; pages += spans.back()->pages) {

@@ -380,10 +380,10 @@ TEST_F(run_store_at_its_limit, keeps_its_memory_where_all_of_it_would_not_do) {
 TEST_F(run_store, tells_what_could_be_mapped) {
     size_t mapped = td_run_store_mapped_bytes();
     fake_os::limit_address_space(3 * segment_bytes);
-    EXPECT_TRUE(td_run_store_could_map(2 * segment_bytes + 1));
-    EXPECT_TRUE(td_run_store_could_map(3 * segment_bytes));
-    EXPECT_FALSE(td_run_store_could_map(3 * segment_bytes + 1));
-    EXPECT_FALSE(td_run_store_could_map(SIZE_MAX));
+    EXPECT_TRUE(td_backend_could_map(2 * segment_bytes + 1));
+    EXPECT_TRUE(td_backend_could_map(3 * segment_bytes));
+    EXPECT_FALSE(td_backend_could_map(3 * segment_bytes + 1));
+    EXPECT_FALSE(td_backend_could_map(SIZE_MAX));
     fake_os::limit_mapping(SIZE_MAX);
     EXPECT_EQ(td_run_store_mapped_bytes(), mapped);
 }

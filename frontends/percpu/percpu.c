@@ -53,13 +53,13 @@ static void publish_slab(uint32_t index, struct td_slab *slab) {
 }
 
 // Makes and publishes a slab for the index unless it has one. Returns the one that it has: NULL if that is being
-// emptied, or there is no memory.
+// emptied, there is no memory, or objects bypass the caches by now.
 static struct td_slab *install_slab(uint32_t index) {
     struct td_slab *slab = td_slab_make(&maker, TD_CPU_SLAB_PLACE);
     if (slab == NULL)
         return NULL;
     td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
-    if (all_slabs[index] == NULL) {
+    if (all_slabs[index] == NULL && !td_load_relaxed(&is_checked)) {
         all_slabs[index] = slab;
         publish_slab(index, slab);
         if (index >= slab_end)
@@ -296,6 +296,9 @@ void td_frontend_set_checked(bool is_on) {
         return;
     bool was_in = enter_slow_path();
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
+    // Whoever installs a slab right now has published it, or finds that it is not wanted.
+    td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
+    td_lock_release(&maker.lock, TD_RANK_REGISTRY);
     for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++) {
         drain_slab(i);
         publish_slab(i, NULL);

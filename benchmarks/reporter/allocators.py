@@ -77,8 +77,8 @@ def package_version(path: str) -> str:
     return ""
 
 
-def discover(root: str, extra_peers: List[Tuple[str, str]], peer_environment: Dict[str, Dict[str, str]]) -> List[Allocator]:
-    """All allocators that are there: Tandem first, then glibc, then the peers."""
+def discover(root: str) -> List[Allocator]:
+    """All allocators that are installed: Tandem first, then glibc, then the peers."""
     found = []
     for key, label, path in TANDEM:
         library = os.path.join(root, path)
@@ -91,23 +91,25 @@ def discover(root: str, extra_peers: List[Tuple[str, str]], peer_environment: Di
         path = next((cache[name] for name in names if name in cache), None)
         if path:
             found.append(Allocator(key, key, path, version=package_version(path)))
-    for name, path in extra_peers:
-        found.append(Allocator(name, name, os.path.abspath(path)))
-    for allocator in found:
-        allocator.environment.update(peer_environment.get(allocator.key, {}))
     return found
 
 
-def discover_linked(root: str, extra: List[Tuple[str, str]]) -> List[Allocator]:
-    """Allocators that are linked into a fastpath of their own: Tandem's, and those that the caller has built."""
+def named_peers(libraries: List[Tuple[str, str]]) -> List[Allocator]:
+    return [Allocator(name, name, library) for name, library in libraries]
+
+
+def discover_linked(root: str) -> List[Allocator]:
+    """Tandem's front ends, each linked into a fastpath of its own."""
     found = []
     for key, label, _path in TANDEM:
         program = os.path.join(root, "benchmarks", "fastpath_" + key)
         if os.path.exists(program):
             found.append(Allocator(key + "-linked", label, None, is_tandem=True, program=os.path.abspath(program)))
-    for name, path in extra:
-        found.append(Allocator(name + "-linked", name, None, program=os.path.abspath(path)))
     return found
+
+
+def named_linked(programs: List[Tuple[str, str]]) -> List[Allocator]:
+    return [Allocator(name + "-linked", name, None, program=program) for name, program in programs]
 
 
 def probe(allocator: Allocator, binary: str) -> Optional[str]:

@@ -24,7 +24,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import machine  # noqa: E402
 import page  # noqa: E402
-from allocators import Allocator, discover, discover_linked, probe  # noqa: E402
+from allocators import Allocator, discover, discover_linked, named_linked, named_peers, probe  # noqa: E402
 from findings import Findings  # noqa: E402
 from runner import Plan, duration_words, run_all  # noqa: E402
 from workloads import REPORT, SUITE, Workload  # noqa: E402
@@ -34,21 +34,45 @@ QUICK_BUDGET_S = 115
 SUITE_BUDGET_S = 590
 
 
+def positive(text: str, kind: type) -> object:
+    """An argument that is a number above 0."""
+    try:
+        value = kind(text)
+    except ValueError:
+        value = 0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def count(text: str) -> int:
+    return positive(text, int)
+
+
+def counts(text: str) -> List[int]:
+    return [count(part) for part in text.split(",")]
+
+
+def seconds(text: str) -> float:
+    return positive(text, float)
+
+
 def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="report", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less work and fewer thread counts: two minutes in all")
     parser.add_argument("--suite", action="store_true", help="all workloads, the further ones too; with --quick, ten minutes")
-    parser.add_argument("--runs", type=int, help="rounds, of which medians are quoted (quick: as many as fit; else 5)")
-    parser.add_argument("--threads", help="thread counts for the workloads that take them: 1,8,64")
+    parser.add_argument("--runs", type=count, help="rounds, of which medians are quoted (quick: as many as fit; else 5)")
+    parser.add_argument("--threads", type=counts, help="thread counts for the workloads that take them: 1,8,64")
     parser.add_argument("--workloads", help="a selection: mstress,mpsc")
-    parser.add_argument("--allocators", help="a selection: percpu,perthread,glibc,jemalloc,...")
+    parser.add_argument("--allocators",
+                        help="a selection: percpu,perthread,glibc,jemalloc,...; those of --peer and --linked come in any case")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=LIBRARY",
                         help="a further allocator to preload; may be given more than once")
     parser.add_argument("--peer-env", action="append", default=[], metavar="NAME:VARIABLE=VALUE",
                         help="an environment variable for one allocator; may be given more than once")
     parser.add_argument("--linked", action="append", default=[], metavar="NAME=PROGRAM",
                         help="a fastpath of your own build with a further allocator linked in; may be given more than once")
-    parser.add_argument("--timeout", type=float, help="seconds after which a run is given up (quick: 15, else 120)")
+    parser.add_argument("--timeout", type=seconds, help="seconds after which a run is given up (quick: 15, else 120)")
     parser.add_argument("--out", help="folder for the page and the JSON (tandem-report in the working directory)")
     parser.add_argument("--page-from", metavar="JSON", help="measure nothing: draw the page from an earlier report's JSON")
     return parser.parse_args(argv)
@@ -73,14 +97,16 @@ def select(wanted: Optional[str], present: Dict[str, object], what: str) -> List
     return [value for name, value in present.items() if name in names]
 
 
-def parse_pairs(texts: List[str], flag: str) -> List[Tuple[str, str]]:
-    pairs = []
+def named_files(texts: List[str], flag: str) -> List[Tuple[str, str]]:
+    files = []
     for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            fail(f"{flag} takes NAME=VALUE, not \"{text}\"")
-        pairs.append((name, value))
-    return pairs
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            fail(f"{flag} takes NAME=FILE, not \"{text}\"")
+        if not os.path.isfile(absolute(path)):
+            fail(f"{flag}={text}: there is no file {absolute(path)}")
+        files.append((name, absolute(path)))
+    return files
 
 
 def peer_environments(texts: List[str]) -> Dict[str, Dict[str, str]]:
@@ -103,12 +129,20 @@ def runfiles_root() -> str:
 
 
 def find_allocators(arguments: argparse.Namespace, root: str) -> Tuple[List[Allocator], List[str]]:
-    """The allocators that can be preloaded here, and why others cannot."""
-    peers = parse_pairs(arguments.peer, "--peer")
-    found = discover(root, peers, peer_environments(arguments.peer_env))
-    chosen = select(arguments.allocators, {allocator.key: allocator for allocator in found}, "allocator")
+    """The allocators that are to be measured and can be, and why others cannot."""
+    installed = select(arguments.allocators, {allocator.key: allocator for allocator in discover(root)}, "allocator")
+    chosen = installed + named_peers(named_files(arguments.peer, "--peer"))
     if arguments.allocators is None:
-        chosen += discover_linked(root, parse_pairs(arguments.linked, "--linked"))
+        chosen += discover_linked(root)
+    chosen += named_linked(named_files(arguments.linked, "--linked"))
+    keys = [allocator.key for allocator in chosen]
+    for key in keys:
+        if keys.count(key) > 1:
+            fail(f"there are two allocators \"{key}\"")
+    for key, variables in peer_environments(arguments.peer_env).items():
+        if key not in keys:
+            fail(f"--peer-env names no allocator that is measured: \"{key}\"; there are {', '.join(keys)}")
+        chosen[keys.index(key)].environment.update(variables)
     usable, left_out = [], []
     for allocator in chosen:
         wrong = probe(allocator, os.path.join(root, "benchmarks", "mstress_system"))
@@ -146,7 +180,7 @@ def measure(arguments: argparse.Namespace) -> dict:
     usable, left_out = find_allocators(arguments, root)
     if not usable:
         fail("no allocator is left to measure")
-    threads = [int(text) for text in arguments.threads.split(",")] if arguments.threads else None
+    threads = arguments.threads
 
     def threads_of(workload: Workload) -> List[Optional[int]]:
         fixed = workload.threads(arguments.quick)
@@ -190,6 +224,17 @@ def measure(arguments: argparse.Namespace) -> dict:
     }
 
 
+def read_report(path: str) -> dict:
+    try:
+        with open(path, encoding="utf-8") as file:
+            measured = json.load(file)
+    except (OSError, ValueError) as error:
+        fail(f"--page-from={path}: {error}")
+    if not isinstance(measured, dict) or "runs" not in measured:
+        fail(f"--page-from={path}: that is not a report's JSON")
+    return measured
+
+
 def draw(measured: dict, json_name: str, path: str) -> Findings:
     allocators = [Allocator(**fields) for fields in measured["allocators"]]
     findings = Findings(
@@ -214,12 +259,14 @@ def draw(measured: dict, json_name: str, path: str) -> Findings:
 def main(argv: List[str]) -> int:
     arguments = parse_arguments(argv)
     folder = absolute(arguments.out or "tandem-report")
-    prepare_folder(folder)
+    try:
+        prepare_folder(folder)
+    except OSError as error:
+        fail(f"--out: {error}")
     json_path = os.path.join(folder, "report.json")
     if arguments.page_from:
-        with open(absolute(arguments.page_from), encoding="utf-8") as file:
-            measured = json.load(file)
         json_path = absolute(arguments.page_from)
+        measured = read_report(json_path)
     else:
         measured = measure(arguments)
         with open(json_path, "w", encoding="utf-8") as file:

@@ -62,6 +62,8 @@ def _line_chart(findings: Findings, workload: Workload, values: figures.Table, u
                 points.append((threads, median, low, high))
         if points:
             lines.append(charts.Line(allocator.label, looks[allocator.key], points))
+    if not lines:
+        return "<p>No run came to its end.</p>"
     x_label = "producers" if workload.name == "mpsc" else "threads"
     salt = f"{workload.name}-{title.split()[-1].lower()}"
     return charts.over_threads(lines, unit, x_label, salt, f"{title} of {workload.title} over {x_label}")

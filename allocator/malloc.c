@@ -74,14 +74,18 @@ static TD_NOINLINE bool could_make_room(size_t size) {
     return size <= not_in_use || td_backend_could_map(size - not_in_use);
 }
 
+// What the caches hold may make a whole run, and so may clean and dirty neighbours.
+static void give_all_back(void) {
+    td_frontend_drain();
+    td_frontend_purge(SIZE_MAX);
+}
+
 void *td_alloc_large(size_t size, size_t alignment, bool *is_zero) {
     td_frontend_maintain();
     void *object = td_large_alloc(size, alignment, is_zero);
     if (td_likely(object != NULL) || !could_make_room(size))
         return object;
-    // What the caches hold may make a whole run, and so may clean and dirty neighbours.
-    td_frontend_drain();
-    td_frontend_purge(SIZE_MAX);
+    give_all_back();
     return td_large_alloc(size, alignment, is_zero);
 }
 
@@ -188,10 +192,19 @@ static inline TD_ALWAYS_INLINE void *reallocate_small(void *pointer, size_t clas
 }
 
 static void *reallocate_large(void *pointer, size_t size) {
+    int saved_errno = errno;
     size_t bytes = td_large_usable_bytes(pointer, "realloc");
     td_frontend_maintain();
     void *object = td_large_resize(pointer, size);
-    return object != NULL ? object : reallocate_by_copy(pointer, bytes, size);
+    if (td_unlikely(object == NULL))
+        object = reallocate_by_copy(pointer, bytes, size);
+    // What lies behind the object may be on its way to the system, or be more than one run.
+    if (td_unlikely(object == NULL) && could_make_room(size - bytes)) {
+        give_all_back();
+        object = td_large_resize(pointer, size);
+    }
+    errno = object != NULL ? saved_errno : ENOMEM;
+    return object;
 }
 
 // realloc(pointer, 0) frees, as glibc's does, and returns NULL.

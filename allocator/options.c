@@ -66,9 +66,7 @@ static bool apply_background_thread(const char *value) {
 }
 
 static bool apply_check(const char *value) {
-    bool is_valid = parse_switch(value, &td_is_checked);
-    td_frontend_set_checked(td_is_checked);
-    return is_valid;
+    return parse_switch(value, &td_is_checked);
 }
 
 struct option {
@@ -82,22 +80,23 @@ static const struct option options[] = {
     {"check", apply_check},
 };
 
-static void apply(const char *name, const char *value) {
+static void apply(const char *name, const char *value, bool is_whole) {
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
         if (strcmp(options[i].name, name) != 0)
             continue;
-        if (!options[i].apply(value))
+        if (!is_whole || !options[i].apply(value))
             td_warn_bad_value(value, name);
         return;
     }
     td_warn_unknown_option(name);
 }
 
-// Copies what lies before `end`, cut to the buffer.
-static void copy_word(char word[WORD_BYTES], const char *begin, const char *end) {
+// Copies what lies before `end`, cut to the buffer. Returns whether that is all.
+static bool copy_word(char word[WORD_BYTES], const char *begin, const char *end) {
     size_t length = td_min((size_t)(end - begin), WORD_BYTES - 1);
     memcpy(word, begin, length);
     word[length] = '\0';
+    return length == (size_t)(end - begin);
 }
 
 void td_options_apply(void) {
@@ -110,9 +109,11 @@ void td_options_apply(void) {
         const char *equals = memchr(text, '=', (size_t)(end - text));
         char name[WORD_BYTES], value[WORD_BYTES];
         copy_word(name, text, equals != NULL ? equals : end);
-        copy_word(value, equals != NULL ? equals + 1 : end, end);
+        bool is_whole = copy_word(value, equals != NULL ? equals + 1 : end, end);
         if (end != text)
-            apply(name, value);
+            apply(name, value, is_whole);
         text = *end == ',' ? end + 1 : end;
     }
+    if (td_is_checked)
+        td_frontend_set_checked();
 }

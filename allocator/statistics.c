@@ -49,8 +49,9 @@ void td_statistics_get(struct tandem_stats *stats) {
     size_t not_live = cached + middle.free_bytes + middle.waste_bytes;
     size_t small_live = backend.small_span_bytes > not_live ? backend.small_span_bytes - not_live : 0;
     uint64_t mapped = backend.mapped_bytes + backend.metadata_bytes;
-    if (mapped > td_load_relaxed(&peak_mapped_bytes))
-        td_store_relaxed(&peak_mapped_bytes, mapped);
+    uint64_t peak = td_load_relaxed(&peak_mapped_bytes);
+    while (mapped > peak && !td_compare_exchange_relaxed(&peak_mapped_bytes, &peak, mapped))
+        ;
     *stats = (struct tandem_stats){
         .live_bytes = small_live + backend.large_bytes,
         .cached_bytes = cached,
@@ -59,7 +60,7 @@ void td_statistics_get(struct tandem_stats *stats) {
         .waste_bytes = middle.waste_bytes + backend.large_tail_bytes,
         .metadata_bytes = backend.metadata_bytes,
         .mapped_bytes = mapped,
-        .peak_mapped_bytes = td_load_relaxed(&peak_mapped_bytes),
+        .peak_mapped_bytes = td_max(peak, mapped),
         .segments = backend.segments,
         .slabs = frontend.slabs,
         .refills = frontend.refills,

@@ -32,7 +32,7 @@ uint64_t td_backend_decay_ms(void);
 enum td_hugepages { TD_HUGEPAGES_AUTO, TD_HUGEPAGES_NEVER, TD_HUGEPAGES_ALWAYS };
 void td_backend_set_hugepages(enum td_hugepages policy);
 
-// Whether the system would map so much more just now.
+// Whether the system would map so much more just now. Takes the lock of growth.
 bool td_backend_could_map(size_t bytes);
 
 // Bytes in every state.

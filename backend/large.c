@@ -49,7 +49,7 @@ static struct td_segment_run *take_run_locked(size_t align_segments, size_t byte
         return NULL;
     // The kernel may fill a place for hugepages beyond what is touched.
     run->tail = *is_zero && !run->is_huge ? TD_TAIL_CLEAN : TD_TAIL_DIRTY;
-    run->is_huge = run->is_huge || (wants_hugepages && *is_zero);
+    run->is_huge = run->is_huge || (wants_hugepages && *is_zero && bytes >= TD_SEGMENT_BYTES);
     run->state = TD_RUN_LARGE;
     run->bytes = bytes;
     td_backend_note_used(bytes);
@@ -258,6 +258,8 @@ static void *move_run(struct td_segment_run *run, size_t bytes) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     run = run_of(from, "realloc");                      // once more, as for a free
     target->is_huge = target->is_huge || run->is_huge;  // pages bring their advice along
+    if (target->segments == segments_of(run->bytes))
+        target->tail = TD_TAIL_DIRTY;  // and the tail, which was on its way to the system
     td_large_tail_list(target);
     free_run_locked(run, 0);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);

@@ -73,15 +73,20 @@ void td_page_heap_relink(struct td_segment *segment) {
     td_run_put(td_run_from_segment(segment), state, td_os_clock_ms());
 }
 
-static struct td_span *take_span_locked(size_t pages, size_t align_pages, bool *was_clean) {
+// From the first segment of each list; with `looks_at_all`, from any.
+static struct td_span *take_span_locked(size_t pages, size_t align_pages, bool looks_at_all, bool *was_clean) {
     for (size_t list = next_list(pages); list <= TD_SEGMENT_PAGES; list = next_list(list + 1)) {
-        struct td_segment *segment = td_segment_of_run(lists[list]);
-        struct td_span *span = td_segment_take_span(segment, pages, align_pages, was_clean);
-        if (span == NULL)
-            continue;  // long enough, but not where it would be aligned
-        unlink_segment(segment);
-        link_segment(segment);
-        return span;
+        struct td_segment_run *run = lists[list];
+        do {
+            struct td_segment *segment = td_segment_of_run(run);
+            struct td_span *span = td_segment_take_span(segment, pages, align_pages, was_clean);
+            if (span != NULL) {
+                unlink_segment(segment);
+                link_segment(segment);
+                return span;
+            }
+            run = run->next;  // long enough, but not where it would be aligned
+        } while (looks_at_all && run != NULL);
     }
     return NULL;
 }
@@ -117,12 +122,14 @@ static bool add_segment_locked(void) {
 struct td_span *td_page_heap_alloc(size_t pages, size_t align_pages, size_t class_index, bool *was_clean) {
     // A segment that has room needs no descriptor, and there may be no memory for one.
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    struct td_span *span = take_span_locked(pages, align_pages, was_clean);
+    struct td_span *span = take_span_locked(pages, align_pages, false, was_clean);
     if (td_unlikely(span == NULL)) {
         td_run_store_leave();
         bool has_memory = td_run_store_enter_anyway_for_segment();
-        while (has_memory && (span = take_span_locked(pages, align_pages, was_clean)) == NULL)
+        while (has_memory && (span = take_span_locked(pages, align_pages, false, was_clean)) == NULL)
             has_memory = add_segment_locked();
+        if (!has_memory)
+            span = take_span_locked(pages, align_pages, true, was_clean);
     }
     if (td_likely(span != NULL)) {
         span->class_index = (uint8_t)class_index;

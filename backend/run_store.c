@@ -130,7 +130,8 @@ bool td_run_store_grow(size_t segments) {
     return true;
 }
 
-bool td_backend_could_map(size_t bytes) {
+// Needs the growth lock: a thread that maps meanwhile would find less than there is.
+static bool could_map_locked(size_t bytes) {
     if (bytes > PTRDIFF_MAX)
         return false;
     size_t rounded = (bytes + TD_SEGMENT_BYTES - 1) & -TD_SEGMENT_BYTES;
@@ -141,13 +142,20 @@ bool td_backend_could_map(size_t bytes) {
     return true;
 }
 
+bool td_backend_could_map(size_t bytes) {
+    td_lock_acquire(&growth_lock, TD_RANK_GROWTH);
+    bool could = could_map_locked(bytes);
+    td_lock_release(&growth_lock, TD_RANK_GROWTH);
+    return could;
+}
+
 // Whether the system would map a run of `segments` in the place of all free ones.
 static bool could_replace_free_runs(size_t segments) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     size_t bytes = td_run_store_bytes(TD_RUN_CLEAN) + td_run_store_bytes(TD_RUN_DIRTY);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     size_t wanted = segments * TD_SEGMENT_BYTES;
-    return wanted <= bytes || (bytes != 0 && td_backend_could_map(wanted - bytes));
+    return wanted <= bytes || (bytes != 0 && could_map_locked(wanted - bytes));
 }
 
 bool td_run_store_provide(size_t segments) {

@@ -125,7 +125,9 @@ int main(int argc, char **argv) {
     const workload shared = {absl::GetFlag(FLAGS_size), absl::GetFlag(FLAGS_objects), absl::GetFlag(FLAGS_writes)};
     bench::require_flag("threads", threads, 1, 100000);
     bench::require_flag("size", shared.size, 8, 1 << 20);
-    bench::require_flag("size modulo 8", shared.size % 8, 0, 0);
+    if (shared.size % 8 != 0) {
+        bench::give_up("--size is %zu, must be a multiple of 8", shared.size);
+    }
     bench::require_flag("objects", shared.objects, 1, 1 << 20);
     bench::require_flag("iterations", absl::GetFlag(FLAGS_iterations), threads * shared.objects, UINT64_MAX);
     bench::require_flag("writes", shared.writes, 1, UINT32_MAX);

@@ -163,7 +163,10 @@ int main(int argc, char **argv) {
     bench::require_flag("threads", threads, 1, 10000);
     bench::require_flag("operations", operations, 1, UINT64_MAX);
     bench::require_flag("live_mib", live_mib, 1, 1 << 20);
-    bench::require_flag("live_mib for each thread, in 256 KiB,", live_mib * 4 / threads, 1, UINT32_MAX);
+    if (live_mib * 4 < threads) {
+        bench::give_up("--live_mib is %llu, must be a quarter of --threads at least",
+                       static_cast<unsigned long long>(live_mib));
+    }
 
     bench::expect_operations(operations);
     const density found = run_phases(threads, operations, live_mib << 20, seed);

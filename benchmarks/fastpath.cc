@@ -4,10 +4,12 @@
 // kernels are interleaved, and each kernel reports its fastest and its median repetition in nanoseconds per operation.
 // A repetition that something else on the machine has slowed is done again: see `reference`. With --in_turns several
 // processes, each with another allocator, do the same repetition one after the other, within some milliseconds.
-// What an object holds is written through volatile and compared before its free.
+// What an object holds is written through volatile and compared before its free. When the clock has stopped, objects of
+// the same sizes are looked at more closely: see `check_batch`.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <new>
 #include <string>
@@ -198,6 +200,78 @@ void run_realloc(size_t size, uint64_t operations) {
     }
 }
 
+// ---- what the kernels cannot look at while the clock runs
+
+// Bytes of the objects that are alive at once: the kernels have touched as much.
+constexpr size_t checked_bytes = 64 << 10;
+
+void expect_bytes(const void *object, size_t begin, size_t end, unsigned char value) {
+    const volatile unsigned char *const bytes = static_cast<const volatile unsigned char *>(object);
+    for (size_t i = begin; i < end; i++) {
+        if (bytes[i] != value) {
+            bench::fail("object %p: byte %zu of %zu is %d instead of %d", object, i, end, bytes[i], value);
+        }
+    }
+}
+
+// An object where it should be, zeroed if it should be, and filled.
+template <face Face> void *make_checked(size_t size, unsigned char value) {
+    void *const object = allocate<Face>(size);
+    const size_t alignment = Face == face::aligned_free ? aligned_to : size < 16 ? 8 : 16;
+    if (object == nullptr || reinterpret_cast<uintptr_t>(object) % alignment != 0) {
+        bench::fail("an object of %zu bytes is at %p, no multiple of %zu", size, object, alignment);
+    }
+    if (Face == face::calloc_free) {
+        expect_bytes(object, 0, size, 0);
+    }
+    memset(object, value, size);
+    return object;
+}
+
+// Objects that live together, each of them whole.
+template <face Face> void check_batch(const std::vector<uint32_t> &sizes) {
+    std::vector<void *> objects;
+    size_t bytes = 0;
+    for (size_t i = 0; i < std::min(sizes.size(), batch) && (i < 2 || bytes < checked_bytes); i++) {
+        objects.push_back(make_checked<Face>(sizes[i], static_cast<unsigned char>(i + 1)));
+        bytes += sizes[i];
+    }
+    for (size_t i = 0; i < objects.size(); i++) {
+        expect_bytes(objects[i], 0, sizes[i], static_cast<unsigned char>(i + 1));
+        release<Face>(objects[i], sizes[i]);
+    }
+}
+
+template <face Face> void check_size(size_t size) {
+    check_batch<Face>(std::vector<uint32_t>(batch, static_cast<uint32_t>(size)));
+}
+
+void check_realloc(size_t size) {
+    void *object = make_checked<face::malloc_free>(size, 1);
+    for (size_t step = 0; step < realloc_steps; step++, size *= 2) {
+        object = realloc(object, 2 * size);
+        expect_bytes(object, 0, size, 1);
+        memset(object, 1, 2 * size);
+    }
+    free(object);
+}
+
+void check_objects(const std::vector<uint32_t> &mixed_sizes) {
+    for (size_t size = 8; size <= 32768; size *= 2) {
+        check_size<face::malloc_free>(size);
+    }
+    check_batch<face::malloc_free>(mixed_sizes);
+    for (const size_t size : face_kernel_sizes) {
+        check_size<face::calloc_free>(size);
+        check_realloc(size);
+        check_size<face::aligned_free>(size < aligned_to ? aligned_to : size);
+        check_size<face::new_sized_delete>(size);
+    }
+    check_batch<face::new_sized_delete>(mixed_sizes);
+}
+
+// ---- the clock
+
 __attribute__((noinline)) void call_nothing() {
     __asm__ volatile("");
 }
@@ -365,6 +439,7 @@ int main(int argc, char **argv) {
         }
         seconds = bench::now() - start;
         json = kernels_json(kernels);
+        check_objects(mixed_sizes);
     }
 
     bench::report report;
@@ -374,7 +449,9 @@ int main(int argc, char **argv) {
     report.parameter("max_size", max_size);
     report.parameter("seed", seed);
     report.json("kernels", json);
-    report.verified("the first word of every object before its free, of every calloc, and what realloc moved");
+    report.verified(
+        "the first word of every object before its free, of every calloc, and what realloc moved; afterwards "
+        "batches of all sizes: where they are, what calloc zeroed, and every byte");
     report.print(seconds, done);
     return 0;
 }

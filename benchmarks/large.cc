@@ -5,6 +5,7 @@
 // while its thread works on --keep others. The sequence of blocks is the same for any number of threads.
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,36 @@ struct block {
     unsigned char *bytes = nullptr;
     size_t size = 0;  // bytes
     uint64_t mark = 0;
+};
+
+// The blocks in use: two that overlap are noticed, wherever in them.
+class blocks_in_use {
+  public:
+    explicit blocks_in_use(uint64_t most) { blocks_.reserve(most); }
+
+    void add(const block &fresh) {
+        std::lock_guard<std::mutex> guard(mutex_);
+        for (const block &other : blocks_) {
+            if (fresh.bytes < other.bytes + other.size && other.bytes < fresh.bytes + fresh.size) {
+                bench::fail("block %p of %zu bytes overlaps %p of %zu", static_cast<void *>(fresh.bytes), fresh.size,
+                            static_cast<void *>(other.bytes), other.size);
+            }
+        }
+        blocks_.push_back(fresh);
+    }
+
+    // Before the block may be anybody else's.
+    void remove(const block &dead) {
+        std::lock_guard<std::mutex> guard(mutex_);
+        const auto found =
+            std::find_if(blocks_.begin(), blocks_.end(), [&](const block &each) { return each.bytes == dead.bytes; });
+        *found = blocks_.back();
+        blocks_.pop_back();
+    }
+
+  private:
+    std::mutex mutex_;
+    std::vector<block> blocks_;
 };
 
 volatile uint64_t *word_at(const block &of, size_t offset) {
@@ -55,7 +86,7 @@ size_t draw_size(bench::random_source *random, size_t low, size_t high) {
     return static_cast<size_t>(size) / step * step;
 }
 
-block make_block(uint64_t seed, size_t max_size) {
+block make_block(uint64_t seed, size_t max_size, blocks_in_use *in_use) {
     bench::random_source random(seed);
     const size_t target = draw_size(&random, min_size, max_size);
     block made;
@@ -65,40 +96,44 @@ block make_block(uint64_t seed, size_t max_size) {
     if (made.bytes == nullptr) {
         bench::fail("malloc(%zu) gave NULL", made.size);
     }
+    in_use->add(made);
     write_from(made, 0);
     while (made.size < target) {
         const size_t before = made.size;
         const size_t grown = std::min(target, (before + before / 2) / step * step);
+        in_use->remove(made);
         void *const moved = realloc(made.bytes, grown);
         if (moved == nullptr) {
             bench::fail("realloc(%p, %zu) gave NULL", static_cast<void *>(made.bytes), grown);
         }
         made.bytes = static_cast<unsigned char *>(moved);
         made.size = grown;
+        in_use->add(made);
         check_up_to(made, before);
         write_from(made, before);
     }
     return made;
 }
 
-void drop_block(block *dead) {
+void drop_block(block *dead, blocks_in_use *in_use) {
     if (dead->bytes != nullptr) {
         check_up_to(*dead, dead->size);
+        in_use->remove(*dead);
         free(dead->bytes);
         dead->bytes = nullptr;
     }
 }
 
-void run_thread(uint64_t first, uint64_t count, uint64_t keep, size_t max_size, uint64_t seed) {
+void run_thread(uint64_t first, uint64_t count, uint64_t keep, size_t max_size, uint64_t seed, blocks_in_use *in_use) {
     std::vector<block> kept(keep + 1);
     for (uint64_t i = 0; i < count; i++) {
         block *const place = &kept[i % kept.size()];
-        drop_block(place);
-        *place = make_block(seed * 1000003 + first + i, max_size);
+        drop_block(place, in_use);
+        *place = make_block(seed * 1000003 + first + i, max_size, in_use);
         bench::advance(1);
     }
     for (block &rest : kept) {
-        drop_block(&rest);
+        drop_block(&rest, in_use);
     }
 }
 
@@ -116,13 +151,14 @@ int main(int argc, char **argv) {
     bench::require_flag("max_size", max_size, min_size, 1u << 30);
     bench::require_flag("keep", keep, 0, 1000);
 
+    blocks_in_use in_use(threads * (keep + 1));
     bench::expect_operations(operations);
     const double seconds = bench::run_threads(threads, [&](uint64_t thread) {
         uint64_t first = 0;
         for (uint64_t before = 0; before < thread; before++) {
             first += bench::share_of(operations, threads, before);
         }
-        run_thread(first, bench::share_of(operations, threads, thread), keep, max_size, seed);
+        run_thread(first, bench::share_of(operations, threads, thread), keep, max_size, seed, &in_use);
     });
 
     bench::report report;
@@ -132,7 +168,7 @@ int main(int argc, char **argv) {
     report.parameter("keep", keep);
     report.parameter("seed", seed);
     report.verified("one word in every 4 KiB of " + std::to_string(operations) +
-                    " blocks after each realloc and before its free");
+                    " blocks after each realloc and before its free, and that no two overlap");
     report.print(seconds, operations);
     return 0;
 }

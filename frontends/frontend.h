@@ -48,8 +48,8 @@ size_t td_frontend_purge(size_t bytes);
 // asked whatever is freed, and does what `TD_TICK_MS` brings.
 void td_frontend_maintain(void);
 
-// With `is_on`, objects bypass the caches, so that every misuse is noticed at once.
-void td_frontend_set_checked(bool is_on);
+// From now on objects bypass the caches, so that every misuse is noticed at once. For the process's first thread.
+void td_frontend_set_checked(void);
 
 // See tandem_front_end, tandem_mode, tandem_index and tandem_mode_reason. This is about the process, not about the
 // caller.

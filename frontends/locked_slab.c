@@ -41,12 +41,15 @@ static bool locked_replace_bin(struct td_slab *slab, size_t class_index, struct 
 
 const struct td_slab_ops td_locked_slab_ops = {locked_pop_batch, locked_push_batch, locked_replace_bin};
 
+static bool is_forking;  // guarded by the maker's lock
+
+// NULL as well for a thread that forks: it holds the locks of the slabs that there are, and could not have this one's.
 static struct td_slab *install(size_t index) {
     struct td_slab *slab = td_slab_make(&maker, TD_SLAB_PLACE);
     if (slab == NULL)
         return NULL;
     td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
-    if (locked_slabs[index] == NULL)
+    if (locked_slabs[index] == NULL && !is_forking)
         td_store_release(&locked_slabs[index], slab);  // pairs with the load in `td_locked_slab_of_cpu`
     else
         td_slab_leave_spare(&maker, slab);
@@ -108,9 +111,11 @@ void td_locked_slabs_fork_prepare(void) {
     for (size_t i = 0; i < LOCKED_SLABS; i++)
         if (locked_slabs[i] != NULL)
             slab_acquire(locked_slabs[i]);
+    is_forking = true;
 }
 
 void td_locked_slabs_fork_done(void) {
+    is_forking = false;
     for (size_t i = 0; i < LOCKED_SLABS; i++)
         if (locked_slabs[i] != NULL)
             slab_release(locked_slabs[i]);

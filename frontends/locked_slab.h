@@ -10,7 +10,7 @@
 extern const struct td_slab_ops td_locked_slab_ops;
 
 // The slab of the CPU that the caller runs on, or ran on a moment ago; made if it is not there. NULL if there is no
-// memory for it.
+// memory for it, or the caller is between the calls for fork below.
 struct td_slab *td_locked_slab_of_cpu(void);
 
 // An object of the class, or NULL if there is no memory.

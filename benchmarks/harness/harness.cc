@@ -131,6 +131,13 @@ void join(pthread_t thread) {
     }
 }
 
+[[noreturn]] void end_with(int status, const char *kind, const char *format, va_list arguments) {
+    char message[512];
+    vsnprintf(message, sizeof message, format, arguments);
+    fprintf(stderr, "%s: %s%s\n", workload, kind, message);
+    _exit(status);
+}
+
 }  // namespace
 
 void begin(const char *name, int argc, char **argv) {
@@ -150,21 +157,21 @@ void begin(const char *name, int argc, char **argv) {
 }
 
 void fail(const char *format, ...) {
-    char message[512];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
-    va_end(arguments);
-    fprintf(stderr, "%s: mismatch: %s\n", workload, message);
-    _exit(1);
+    end_with(1, "mismatch: ", format, arguments);
+}
+
+void give_up(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    end_with(2, "", format, arguments);
 }
 
 void require_flag(const char *flag, uint64_t value, uint64_t low, uint64_t high) {
     if (value < low || value > high) {
-        fprintf(stderr, "%s: --%s is %llu, must be between %llu and %llu\n", workload, flag,
-                static_cast<unsigned long long>(value), static_cast<unsigned long long>(low),
-                static_cast<unsigned long long>(high));
-        exit(2);
+        give_up("--%s is %llu, must be between %llu and %llu", flag, static_cast<unsigned long long>(value),
+                static_cast<unsigned long long>(low), static_cast<unsigned long long>(high));
     }
 }
 
@@ -183,8 +190,8 @@ double run_threads(uint64_t threads, const std::function<void(uint64_t)> &body) 
         workers[i].index = i;
         const int error = pthread_create(&workers[i].thread, &attributes, worker_main, &workers[i]);
         if (error != 0) {
-            fail("thread %llu of %llu could not be started: %s", static_cast<unsigned long long>(i + 1),
-                 static_cast<unsigned long long>(threads), strerror(error));
+            give_up("thread %llu of %llu could not be started: %s", static_cast<unsigned long long>(i + 1),
+                    static_cast<unsigned long long>(threads), strerror(error));
         }
     }
     const double start = now();

@@ -30,7 +30,11 @@ void begin(const char *workload, int argc, char **argv);
 // "<workload>: mismatch: <message>" on stderr, and the program ends with exit code 1. Any thread.
 [[noreturn]] void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-// Ends the program with exit code 2 and a line on stderr unless low <= value <= high.
+// "<workload>: <message>" on stderr, and the program ends with exit code 2: it was asked for what it, or the machine,
+// cannot do. Any thread.
+[[noreturn]] void give_up(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+// Gives up unless low <= value <= high.
 void require_flag(const char *flag, uint64_t value, uint64_t low, uint64_t high);
 
 // Calls body(0) to body(threads - 1), each on a thread of its own. All threads live from before the first call until

@@ -7,8 +7,8 @@
 //     +----------+----------+----------+- - - -+----------+-----------+
 //     header: the seal's upper 40 bits, the size in the lower 24
 //
-// The seal depends on the address and the size, so an object that overlaps another does not pass. The header is
-// zeroed before the object is freed, so an object that two owners hold does not pass a second time.
+// The seal depends on the address and the size, so an object that another overlaps in a word that is written does not
+// pass. The header is zeroed before the object is freed, so an object that two owners hold does not pass a second time.
 #ifndef BENCHMARKS_HARNESS_OBJECT_H_
 #define BENCHMARKS_HARNESS_OBJECT_H_
 
@@ -29,8 +29,8 @@ inline uint64_t object_seal(const volatile void *object, uint64_t size) {
     return mixed ^ (mixed >> 29);
 }
 
-// How far the written words of an object lie apart: small objects are written whole, large ones in every cache line,
-// very large ones in every quarter of a page.
+// How far the written words of an object lie apart: small objects are written in every word, large ones in every cache
+// line, very large ones in every quarter of a page. The last word may be written in its last byte alone.
 inline size_t object_stride(size_t size) {
     return size <= 128 ? 8 : size <= 4096 ? 64 : 1024;
 }

@@ -38,7 +38,7 @@ struct workload {
 
 const workload workloads[] = {
     {"burst", "--threads=2 --peak_mib=8 --trough_ms=20"},
-    {"cache_scratch", "--threads=4 --iterations=20000 --writes=10"},
+    {"cache_scratch", "--threads=4 --iterations=20000 --writes=10 --size=64"},
     {"churn", "--threads=2 --operations=20000 --live_mib=2"},
     {"fastpath", "--operations=1280 --repetitions=2"},
     {"large", "--threads=2 --operations=1000 --max_size=131072"},
@@ -65,6 +65,13 @@ class Workloads : public testing::TestWithParam<workload> {
         EXPECT_EQ(found.output.back(), '\n');
         EXPECT_EQ(found.output.find('\n'), found.output.size() - 1) << "more than one line: " << found.output;
     }
+
+    static void expect_mismatch(const std::string &how) {
+        const outcome found =
+            run("BROKEN_MALLOC=" + how + " LD_PRELOAD=$PWD/benchmarks/libbroken_malloc.so " + command("system"));
+        EXPECT_EQ(found.exit_code, 1) << found.output;
+        EXPECT_NE(found.output.find(std::string(GetParam().name) + ": mismatch: "), std::string::npos) << found.output;
+    }
 };
 
 TEST_P(Workloads, EndWellWithTheSystemsMalloc) {
@@ -81,9 +88,11 @@ TEST_P(Workloads, EndWellLinkedWithThePerThreadFrontEnd) {
 }
 
 TEST_P(Workloads, NoticeAnObjectWithTwoOwners) {
-    const outcome found = run("LD_PRELOAD=$PWD/benchmarks/libbroken_malloc.so " + command("system"));
-    EXPECT_EQ(found.exit_code, 1) << found.output;
-    EXPECT_NE(found.output.find(std::string(GetParam().name) + ": mismatch: "), std::string::npos) << found.output;
+    expect_mismatch("twice");
+}
+
+TEST_P(Workloads, NoticeObjectsThatOverlap) {
+    expect_mismatch("overlap");
 }
 
 TEST_P(Workloads, RefuseAFlagOutOfRange) {

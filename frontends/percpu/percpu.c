@@ -290,10 +290,8 @@ void td_frontend_maintain(void) {
     exit_slow_path(was_in);
 }
 
-void td_frontend_set_checked(bool is_on) {
-    td_store_relaxed(&is_checked, is_on);
-    if (!is_on)
-        return;
+void td_frontend_set_checked(void) {
+    td_store_relaxed(&is_checked, true);
     bool was_in = enter_slow_path();
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
     // Whoever installs a slab right now has published it, or finds that it is not wanted.

@@ -206,10 +206,10 @@ void td_frontend_maintain(void) {
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
 }
 
-void td_frontend_set_checked(bool is_on) {
-    td_store_relaxed(&is_checked, is_on);
+void td_frontend_set_checked(void) {
+    td_store_relaxed(&is_checked, true);
     struct td_slab *slab = td_thread_slab;
-    if (is_on && slab != &no_slab) {
+    if (slab != &no_slab) {
         td_thread_slab = &no_slab;
         td_registry_retire(slab);
     }

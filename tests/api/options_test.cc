@@ -118,6 +118,11 @@ TEST_F(options, a_very_long_one_is_cut_or_reported_but_does_no_harm) {
     EXPECT_EQ(outcome.err.back(), '\n');
 }
 
+TEST_F(options, a_value_is_not_taken_for_what_is_left_when_it_is_cut) {
+    const std::string zeros(63, '0');
+    expect_message("decay_ms=" + zeros + "4000", bad_value("decay_ms", zeros));
+}
+
 TEST_F(options, stats_at_exit) {
     child::outcome outcome = run_with_options("stats=exit");
     EXPECT_TRUE(outcome.succeeded()) << outcome;

@@ -284,6 +284,14 @@ TEST_F(large_hugepages, are_not_for_what_an_object_does_not_fill) {
     deallocate(grown);
 }
 
+TEST_F(large_hugepages, are_not_where_an_object_fills_none) {
+    make_heap_large(TD_HUGE_OBJECT_HEAP_BYTES);
+    char *memory = allocate(1500 * kib);
+    EXPECT_FALSE(wants_hugepages(memory, 0));
+    EXPECT_FALSE(td_page_map_run(memory)->is_huge);
+    deallocate(memory);
+}
+
 TEST_F(large_hugepages, are_for_what_an_object_grows_by) {
     char *memory = allocate(4 * mib);
     make_heap_large(TD_HUGE_HEAP_BYTES);
@@ -497,6 +505,23 @@ TEST_F(large_tail, object_does_not_grow_into_it_while_it_goes_back) {
     EXPECT_EQ(td_large_usable_bytes(memory_, "free"), 1200 * kib);
     EXPECT_EQ(td_large_resize(memory_, 1304 * kib), memory_);
     EXPECT_EQ(td_large_usable_bytes(memory_, "free"), 1304 * kib);
+}
+
+TEST_F(large_tail, that_was_on_its_way_back_goes_at_the_place_it_was_moved_to) {
+    shrink(1200 * kib);
+    void *moved = nullptr;
+    fake_os::while_purging([&] { moved = td_large_resize(memory_, 1300 * kib); });
+    td_backend_purge(SIZE_MAX);
+    ASSERT_NE(moved, nullptr);
+    ASSERT_NE(moved, memory_);
+    memory_ = static_cast<char *>(moved);
+    fake_os::forget_purges();
+    td_backend_purge(SIZE_MAX);
+    uintptr_t tail = reinterpret_cast<uintptr_t>(memory_) + 1304 * kib;
+    std::vector<fake_os::range> purges = fake_os::purges();
+    EXPECT_TRUE(std::any_of(purges.begin(), purges.end(), [&](const fake_os::range &each) {
+        return each.begin == tail && each.bytes == 2 * mib - 1304 * kib;
+    }));
 }
 
 TEST_F(large_tail, nobody_has_the_run_while_it_goes_back) {

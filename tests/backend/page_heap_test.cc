@@ -281,6 +281,34 @@ TEST_F(page_heap_without_descriptors, an_object_is_refused_where_nothing_can_be_
     fake_os::fail_unmaps(false);
 }
 
+TEST_F(page_heap, where_memory_is_out_any_aligned_hole_will_do) {
+    constexpr size_t pages = TD_SEGMENT_PAGES / 4;
+    // The holes of all segments are as long, and one alone is aligned: not that of the segment that is looked at first.
+    for (size_t shift : {size_t{0}, pages / 2, pages / 2}) {
+        size_t rest = TD_SEGMENT_PAGES - pages - shift;
+        take(TD_SEGMENT_PAGES - 1);
+        give_back(spans_.size() - 1);
+        if (shift != 0) {
+            take(shift);
+        }
+        take(pages);
+        take(rest);
+    }
+    for (size_t i = spans_.size(); i-- > 0;) {
+        if (spans_[i]->pages == pages) {
+            give_back(i);
+        }
+    }
+    while (td_run_store_unmap_one()) {
+        // Else there would be memory.
+    }
+    fake_os::limit_mapping(0);
+    struct td_span *span = take(pages, pages);
+    fake_os::limit_mapping(SIZE_MAX);
+    ASSERT_NE(span, nullptr);
+    EXPECT_EQ(take(pages, pages) == nullptr, false) << "and then there is memory again";
+}
+
 TEST_F(page_heap, only_a_large_heap_is_given_hugepages) {
     while (td_run_store_unmap_one()) {
         // A place for hugepages stays one: begin with fresh memory.

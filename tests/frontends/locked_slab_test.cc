@@ -54,6 +54,17 @@ class locked_slab : public testing::Test {
     cpu_set_t all_cpus_;
 };
 
+// The first test, as no CPU has a slab yet.
+TEST_F(locked_slab, is_not_made_by_a_thread_that_forks) {
+    td_locked_slabs_fork_prepare();
+    td_lock_begin_bypass();
+    struct td_slab *slab = stay_on_this_cpu();
+    td_lock_end_bypass();
+    td_locked_slabs_fork_done();
+    EXPECT_EQ(slab, nullptr) << "others would take its lock, and this thread would not";
+    EXPECT_NE(td_locked_slab_of_cpu(), nullptr);
+}
+
 TEST_F(locked_slab, is_the_same_for_all_who_run_on_the_cpu) {
     struct td_slab *slab = stay_on_this_cpu();
     ASSERT_NE(slab, nullptr);

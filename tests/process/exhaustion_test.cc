@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <list>
 #include <new>
 #include <string>
@@ -258,6 +259,31 @@ CHILD_ROLE(need_more_at_once) {
 
 TEST(exhaustion, pieces_make_room_for_a_longer_object) {
     child::outcome outcome = child::run("need_more_at_once", with_limit(RLIMIT_AS, limit_bytes));
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+}
+
+// Behind an object lie two free runs that nobody has joined: one was used, the other never was.
+CHILD_ROLE(grow_into_pieces) {
+    verdict verdict;
+    const size_t unit = limit_bytes / 16;
+    free(opaque(malloc(12 * unit)));
+    malloc_trim(0);
+    char *object = static_cast<char *>(opaque(malloc(6 * unit)));
+    void *behind = opaque(malloc(unit));
+    EXPECT_IN(verdict, object != nullptr && behind != nullptr);
+    fill_pattern(object, unit, 1);
+    memset(behind, 1, unit);
+    free(behind);
+    errno = 0;
+    object = static_cast<char *>(opaque(realloc(object, 9 * unit)));
+    EXPECT_IN(verdict, object != nullptr && has_pattern(object, unit, 1));
+    EXPECT_IN(verdict, errno == 0);
+    free(object);
+    return verdict.status();
+}
+
+TEST(exhaustion, an_object_grows_into_pieces_behind_it) {
+    child::outcome outcome = child::run("grow_into_pieces", with_limit(RLIMIT_AS, limit_bytes));
     EXPECT_TRUE(outcome.succeeded()) << outcome;
 }
 

@@ -11,7 +11,7 @@
 
 #include "tests/process/fork_handlers.h"
 
-#define FORKS 300
+#define FORKS 100
 #define LINES 20
 #define LINE_BYTES ((size_t)200000)
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 try:
     import matplotlib  # noqa: F401
@@ -86,12 +86,12 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def select(wanted: Optional[str], present: Dict[str, object], what: str) -> List:
-    """Those of `present` that are wanted, in its order; all if nothing is said."""
+def select(wanted: Optional[str], present: Dict[str, object], what: str, elsewhere: Sequence[str] = ()) -> List:
+    """Those of `present` that are wanted, in its order; all if nothing is said. What is `elsewhere` may be named too."""
     if wanted is None:
         return list(present.values())
     names = wanted.split(",")
-    unknown = [name for name in names if name not in present]
+    unknown = [name for name in names if name not in present and name not in elsewhere]
     if unknown:
         fail(f"no {what} \"{unknown[0]}\"; there are {', '.join(present)}")
     return [value for name, value in present.items() if name in names]
@@ -130,8 +130,9 @@ def runfiles_root() -> str:
 
 def find_allocators(arguments: argparse.Namespace, root: str) -> Tuple[List[Allocator], List[str]]:
     """The allocators that are to be measured and can be, and why others cannot."""
-    installed = select(arguments.allocators, {allocator.key: allocator for allocator in discover(root)}, "allocator")
-    chosen = installed + named_peers(named_files(arguments.peer, "--peer"))
+    peers = named_peers(named_files(arguments.peer, "--peer"))
+    installed = {allocator.key: allocator for allocator in discover(root)}
+    chosen = select(arguments.allocators, installed, "allocator", [peer.key for peer in peers]) + peers
     if arguments.allocators is None:
         chosen += discover_linked(root)
     chosen += named_linked(named_files(arguments.linked, "--linked"))

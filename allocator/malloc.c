@@ -199,7 +199,7 @@ static void *reallocate_large(void *pointer, size_t size) {
     if (td_unlikely(object == NULL))
         object = reallocate_by_copy(pointer, bytes, size);
     // What lies behind the object may be on its way to the system, or be more than one run.
-    if (td_unlikely(object == NULL) && could_make_room(size - bytes)) {
+    if (td_unlikely(object == NULL) && size > bytes && could_make_room(size - bytes)) {
         give_all_back();
         object = td_large_resize(pointer, size);
     }

@@ -81,6 +81,19 @@ def variant_libraries(srcs, copts, deps):
             deps = deps,
         )
 
+def _code_library(name, srcs, copts, linkopts, deps):
+    """What all variants of a test or a benchmark are linked with."""
+    cc_library(
+        name = name,
+        testonly = True,
+        srcs = srcs,
+        alwayslink = True,
+        copts = TEST_COPTS + copts,
+        linkopts = linkopts,
+        linkstatic = True,
+        deps = deps,
+    )
+
 def tandem_cc_test(
         name,
         srcs,
@@ -114,16 +127,8 @@ def tandem_cc_test(
       **kwargs: as in cc_test.
     """
     code = name + "_test_code"
-    cc_library(
-        name = code,
-        testonly = True,
-        srcs = srcs,
-        alwayslink = True,
-        copts = TEST_COPTS + copts,
-        linkopts = linkopts,
-        linkstatic = True,
-        deps = deps + ["//tests/variant"] + (["@googletest//:gtest_main"] if gtest else []),
-    )
+    harness = ["//tests/variant"] + (["@googletest//:gtest_main"] if gtest else [])
+    _code_library(code, srcs, copts, linkopts, deps + harness)
     for front_end, suffix in _each_variant(front_ends, tiny):
         _stamp_test(name, code, front_end, suffix, tags = tags, size = size, **kwargs)
     for mode, env in modes.items():
@@ -156,16 +161,7 @@ def tandem_cc_benchmark(name, srcs, deps = [], copts = [], linkopts = [], tags =
       tags: beside the variant's name.
     """
     code = name + "_code"
-    cc_library(
-        name = code,
-        testonly = True,
-        srcs = srcs,
-        alwayslink = True,
-        copts = TEST_COPTS + ["-O2"] + copts,
-        linkopts = linkopts,
-        linkstatic = True,
-        deps = deps,
-    )
+    _code_library(code, srcs, ["-O2"] + copts, linkopts, deps)
     for variant in FRONT_ENDS + ["system"]:
         cc_binary(
             name = name + "_" + variant,

@@ -306,7 +306,7 @@ TEST_F(page_heap, where_memory_is_out_any_aligned_hole_will_do) {
     struct td_span *span = take(pages, pages);
     fake_os::limit_mapping(SIZE_MAX);
     ASSERT_NE(span, nullptr);
-    EXPECT_EQ(take(pages, pages) == nullptr, false) << "and then there is memory again";
+    EXPECT_NE(take(pages, pages), nullptr) << "and then there is memory again";
 }
 
 TEST_F(page_heap, only_a_large_heap_is_given_hugepages) {

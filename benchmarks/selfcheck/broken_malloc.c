@@ -1,8 +1,9 @@
 // A wrong allocator to preload: now and then it hands out the same object twice, or with BROKEN_MALLOC=overlap in the
 // environment one that begins within another. Every workload must notice.
 //
-// Nothing is ever freed, so that what is wrong shows in the workload's own checks and never as a crash in here. The
-// first allocations of each thread are left alone: they belong to the program's start.
+// Nothing is ever freed, and what C++ asks for is always right, as a workload's own tables are of that: so what is
+// wrong shows in the workload's checks and never as a crash. The first allocations of each thread are left alone: they
+// belong to the program's start.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdbool.h>
@@ -60,4 +61,11 @@ void *realloc(void *object, size_t size) {
 
 void free(void *object) {
     (void)object;
+}
+
+// The name is C++'s for this function.
+void *operator_new(size_t size) __asm__("_Znwm");
+
+void *operator_new(size_t size) {
+    return real_realloc(NULL, size);
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <pthread.h>
+#include <sched.h>
 #include <spawn.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -244,15 +245,20 @@ TEST(fork, child_misses_nothing_that_is_on_its_way_to_the_system) {
         GTEST_SKIP() << "asks Tandem for statistics";
     }
     constexpr size_t bytes = size_t{64} << 20;
+    std::atomic<bool> has_begun{false};
     std::atomic<bool> is_over{false};
-    std::thread trimmer([&is_over] {
+    std::thread trimmer([&has_begun, &is_over] {
         while (!is_over) {
             void *object = malloc(bytes);
             memset(object, 1, bytes);
             free(opaque(object));
+            has_begun = true;
             tandem_release_memory(SIZE_MAX);
         }
     });
+    while (!has_begun) {
+        sched_yield();
+    }
     for (int i = 0; i < 40; i++) {
         usleep(5000);
         EXPECT_TRUE(true_in_child([] {

@@ -31,7 +31,6 @@ def stamped_test(name, srcs, deps = [], copts = [], tiny = True, modes = False, 
         name = name,
         srcs = srcs,
         copts = [
-            "-O2",
             # clang before 19 declares no sized operator delete without being told.
             "-fsized-deallocation",
         ] + copts,

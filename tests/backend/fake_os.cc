@@ -74,7 +74,7 @@ void forget_mapping(uintptr_t begin, size_t bytes) {
             kept[end] = each_end - end;
         }
     }
-    mappings.swap(kept);
+    mappings = std::move(kept);
 }
 
 bool is_mapped_locked(uintptr_t begin, size_t bytes) {

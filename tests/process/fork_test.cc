@@ -9,7 +9,6 @@
 #include <vector>
 
 #include <pthread.h>
-#include <sched.h>
 #include <spawn.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -257,7 +256,7 @@ TEST(fork, child_misses_nothing_that_is_on_its_way_to_the_system) {
         }
     });
     while (!has_begun) {
-        sched_yield();
+        std::this_thread::yield();
     }
     for (int i = 0; i < 40; i++) {
         usleep(5000);

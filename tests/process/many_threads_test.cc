@@ -33,12 +33,13 @@ bool start_thread(pthread_t *thread, void *(*run)(void *), void *argument) {
 
 // The same, for half a minute: tests that run beside this one may have all threads that this machine allows.
 bool start_thread_patiently(pthread_t *thread, void *(*run)(void *), void *argument) {
-    bool is_started = start_thread(thread, run, argument);
-    for (int tries = 0; !is_started && tries < 3000; tries++) {
+    for (int tries = 0; tries < 3000; tries++) {
+        if (start_thread(thread, run, argument)) {
+            return true;
+        }
         usleep(10000);
-        is_started = start_thread(thread, run, argument);
     }
-    return is_started;
+    return false;
 }
 
 std::atomic<int> failures;

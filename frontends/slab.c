@@ -13,7 +13,11 @@
 #define FIRST_SLOT ((sizeof(struct td_slab) + sizeof(void *) - 1) / sizeof(void *))
 
 // Bins that are looked at for capacity when one wants to grow.
-#define VICTIM_TRIES 4
+#define VICTIM_TRIES 8
+
+// Slow paths from one such look to the next, at least. If the hand came around sooner, bins in use would seem to be
+// without, and be robbed in turns.
+#define SLOW_PATHS_PER_LOOK 8
 
 struct td_slab *td_slab_new(size_t budget_bytes, size_t place) {
     char *memory = td_middle_alloc_metadata(place + TD_SLAB_BYTES, TD_SMALLEST_PAGE_BYTES);
@@ -75,6 +79,10 @@ static size_t find_victim(struct td_slab *slab, size_t for_class) {
 
 // Halves the capacity of a bin that does without.
 static void steal_capacity(const struct td_slab_ops *ops, struct td_slab *slab, size_t for_class) {
+    uint32_t now = (uint32_t)td_slab_slow_paths(slab);
+    if (now - td_load_relaxed(&slab->asked_at) < SLOW_PATHS_PER_LOOK)
+        return;
+    td_store_relaxed(&slab->asked_at, now);
     size_t victim = find_victim(slab, for_class);
     if (victim == 0)
         return;
@@ -248,6 +256,8 @@ void td_slab_reset(struct td_slab *slab) {
     for (size_t i = 1; i < TD_CLASS_COUNT; i++)
         slab->bins[i].free_room = 0;
     memset(slab->history, 0, sizeof slab->history);
+    slab->hand = 0;
+    slab->asked_at = (uint32_t)td_slab_slow_paths(slab);
     slab->capacity_bytes = 0;
 }
 
@@ -267,7 +277,7 @@ size_t td_slab_cached_bytes(const struct td_slab *slab) {
 
 // A number that changes, almost certainly, when the slab is used: but for a push and a pop on one stack.
 static uint64_t activity(const struct td_slab *slab) {
-    uint64_t mix = td_load_relaxed(&slab->refills) + td_load_relaxed(&slab->flushes);
+    uint64_t mix = td_slab_slow_paths(slab);
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
         struct td_slab_bin bin = td_slab_load_bin(slab, i);
         mix = (mix ^ bin.alloc ^ (uint64_t)bin.free_half << 32) * 0x9e3779b97f4a7c15u;
@@ -304,8 +314,7 @@ void td_slab_free_uncached(size_t class_index, void *pointer, bool is_checked) {
 }
 
 void td_slab_tick(struct td_slab *slab) {
-    uint64_t steps = td_load_relaxed(&slab->refills) + td_load_relaxed(&slab->flushes);
-    if (steps % 16 == 0)
+    if (td_slab_slow_paths(slab) % 16 == 0)
         td_frontend_maintain();
 }
 

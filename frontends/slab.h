@@ -89,6 +89,7 @@ struct td_slab {
     uint64_t activity_seen;  // guarded by the maintenance lock: what `activity` was
     uint32_t idle_ticks;     // guarded by the maintenance lock; of a warm slab by its registry
     uint32_t swaps;          // a hint; how often stacks changed roles without the policy
+    uint32_t asked_at;       // a hint; how many slow paths had been walked when the hand moved last
     struct td_slab *next;    // the front end's lists
     struct td_slab *prev;
     struct td_lock lock;              // of a locked slab
@@ -291,6 +292,11 @@ void td_slab_free_uncached(size_t class_index, void *pointer, bool is_checked);
 
 // Adds a slab's figures to `*stats`.
 void td_slab_add_stats(const struct td_slab *slab, struct td_frontend_stats *stats);
+
+// How often slow paths were walked that are the policy's. Statistic.
+static inline uint64_t td_slab_slow_paths(const struct td_slab *slab) {
+    return td_load_relaxed(&slab->refills) + td_load_relaxed(&slab->flushes);
+}
 
 // Runs `td_frontend_maintain` if the slab's slow paths were walked often enough since it was last asked.
 void td_slab_tick(struct td_slab *slab);

@@ -42,8 +42,7 @@ void td_budget_claim(struct td_slab *slab, size_t class_index) {
     if ((!is_used && td_slab_first_bytes(class_index) <= budget) || budget >= TD_SLAB_BUDGET_BYTES)
         return;
     // Each bin grows with a few slow paths of its own; the slab as a whole is to have had enough of them.
-    uint64_t slow_paths = td_load_relaxed(&slab->refills) + td_load_relaxed(&slab->flushes);
-    if (slow_paths * TD_SLOW_PATH_EARNS_BYTES < budget)
+    if (td_slab_slow_paths(slab) * TD_SLOW_PATH_EARNS_BYTES < budget)
         return;
     size_t threads = td_load_relaxed(&thread_count);
     // With some more threads than a few the share falls fast, but not at once.

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <random>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "tests/frontends/fake_middle.h"
@@ -183,6 +184,37 @@ TEST_F(slab, capacity_goes_to_the_bins_that_miss) {
         deallocate_all(second, allocate_many(second, 25));
     }
     EXPECT_EQ(fake_middle::fetches(), fetches) << "the second class got no room";
+}
+
+TEST_F(slab, bins_in_use_do_not_take_capacity_from_each_other_in_turns) {
+    if (TD_TINY) {
+        GTEST_SKIP() << "bins are too small to want more than they have";
+    }
+    slab_->budget_bytes = size_t{256} << 10;
+    // Objects from 16 bytes to 4 KiB, whose bins would hold several times the budget.
+    size_t classes = td_class_of_medium(4096);
+    constexpr size_t steps = 200000;
+    std::mt19937 random(1);
+    std::vector<std::pair<size_t, void *>> held(5000);
+    size_t calls_before = 0;
+    for (size_t step = 0; step < 2 * steps; step++) {
+        if (step == steps) {
+            calls_before = fake_middle::fetches() + fake_middle::returns();
+        }
+        auto &[i, object] = held[random() % held.size()];
+        if (object != nullptr) {
+            deallocate(i, object);
+        }
+        i = 1 + random() % classes;
+        object = allocate(i);
+    }
+    // 46,351 where each slow path may ask bins to give up capacity.
+    EXPECT_LT(fake_middle::fetches() + fake_middle::returns() - calls_before, 36000u);
+    for (const auto &[i, object] : held) {
+        if (object != nullptr) {
+            deallocate(i, object);
+        }
+    }
 }
 
 TEST_F(slab, with_one_stack_hands_out_what_was_freed_last) {

@@ -77,7 +77,7 @@ static size_t find_victim(struct td_slab *slab, size_t for_class) {
     return 0;
 }
 
-// Halves the capacity of a bin that does without.
+// Halves the capacity of a bin that does without, unless one was looked for just now.
 static void steal_capacity(const struct td_slab_ops *ops, struct td_slab *slab, size_t for_class) {
     uint32_t now = (uint32_t)td_slab_slow_paths(slab);
     if (now - td_load_relaxed(&slab->asked_at) < SLOW_PATHS_PER_LOOK)

@@ -293,7 +293,7 @@ void td_slab_free_uncached(size_t class_index, void *pointer, bool is_checked);
 // Adds a slab's figures to `*stats`.
 void td_slab_add_stats(const struct td_slab *slab, struct td_frontend_stats *stats);
 
-// How often slow paths were walked that are the policy's. Statistic.
+// How often the policy's slow paths were walked. Statistic.
 static inline uint64_t td_slab_slow_paths(const struct td_slab *slab) {
     return td_load_relaxed(&slab->refills) + td_load_relaxed(&slab->flushes);
 }

@@ -24,8 +24,8 @@ const char *tandem_front_end(void);
 // How that front end works in this process: "rseq (glibc)", "rseq (own)" or "locked" for percpu, "thread-local" for
 // perthread, "none" without Tandem. This is about the process. Some threads use slabs behind locks all the same: with
 // percpu those for which the kernel registers no rseq area; with perthread those that exit, those that have freed up to
-// 64 objects and allocated none, and new ones for their first 4,096 calls where 8 threads for each CPU have slabs
-// already. With the option `check` the answer is the same, though no cache is used.
+// 64 objects and allocated none, and new ones for their first 4,096 calls or more where 8 threads for each CPU have
+// slabs already. With the option `check` the answer is the same, though no cache is used.
 const char *tandem_mode(void);
 
 // What names the slab that a thread uses: "mm_cid", "cpu_id", "cpu" (the locked mode), "thread" or "none".
@@ -35,8 +35,8 @@ const char *tandem_index(void);
 const char *tandem_mode_reason(void);
 
 // Gives the objects that the caller's cache (its CPU's or its thread's) holds back to the middle end, where other
-// threads find them. Nothing goes to the operating system. Does nothing with perthread in a thread that has no slab of
-// its own (see `tandem_mode`), nor with the option `check`.
+// threads find them. Nothing goes to the operating system. A thread that has no slab of its own with perthread (see
+// `tandem_mode`) gives back the few objects that it keeps itself. Does nothing with the option `check`.
 void tandem_flush(void);
 
 // Gives memory that no object uses back to the operating system: at least `bytes` of it if as much can go, more where
@@ -44,7 +44,7 @@ void tandem_flush(void);
 // which more than a quarter is in use; the unused tails of objects of more than 1 MiB go, short ones excepted. First it
 // empties the caches, then the middle end: the locked slabs, with percpu all CPUs' slabs, where the kernel can restart
 // their sequences (membarrier(2)), with perthread the caller's and those that threads left when they exited. What other
-// threads' own slabs hold stays, at most 4 MiB each. Returns the bytes given back.
+// threads keep themselves stays, at most 4 MiB each. Returns the bytes given back.
 size_t tandem_release_memory(size_t bytes);
 
 // An object of at least `size` bytes and its usable size (P0901, `std::allocate_at_least`). Aligned as malloc(3)'s.

@@ -74,9 +74,11 @@
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)4 << 10)
 // What a slow path adds to the budget that a thread's slab may claim: who seldom walks one does with little.
 #define TD_SLOW_PATH_EARNS_BYTES ((size_t)1 << 10)
-// Calls that a thread beyond the few makes with locked slabs before it gets one of its own: by then they have cost it
-// about as much more as the first refills of a slab of its own would have.
-#define TD_YOUNG_CALLS (TD_TINY ? 64 : 4096)
+// What a thread beyond the few loses for want of a slab of its own before it gets one: about as much as the first
+// refills of that cost.
+#define TD_YOUNG_NS (TD_TINY ? 2000 : 120000)
+// The largest object that such a thread keeps in its stash.
+#define TD_STASH_OBJECT_BYTES ((size_t)512)
 // Objects that a thread frees with locked slabs before it counts as a thread that calls.
 #define TD_FIRST_FREES (TD_TINY ? 4 : 64)
 

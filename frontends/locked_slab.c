@@ -82,6 +82,17 @@ void td_locked_slab_free(struct td_slab *slab, size_t class_index, void *pointer
         td_slab_overflow(&td_locked_slab_ops, slab, class_index, pointer);
 }
 
+void td_locked_slab_free_all(struct td_slab *slab, struct td_object *objects, size_t count) {
+    size_t kept = 0;
+    slab_acquire(slab);
+    for (size_t i = 0; i < count; i++)
+        if (!td_slab_plain_push(slab, td_class_code(objects[i].class_index), objects[i].pointer))
+            objects[kept++] = objects[i];
+    slab_release(slab);
+    for (size_t i = 0; i < kept; i++)
+        td_locked_slab_free(slab, objects[i].class_index, objects[i].pointer);
+}
+
 void td_locked_slabs_drain(void) {
     for (size_t i = 0; i < LOCKED_SLABS; i++) {
         struct td_slab *slab = td_load_acquire(&locked_slabs[i]);

@@ -13,10 +13,18 @@ extern const struct td_slab_ops td_locked_slab_ops;
 // memory for it, or the caller is between the calls for fork below.
 struct td_slab *td_locked_slab_of_cpu(void);
 
+struct td_object {
+    size_t class_index;
+    void *pointer;
+};
+
 // An object of the class, or NULL if there is no memory.
 void *td_locked_slab_alloc(struct td_slab *slab, size_t class_index);
 // Takes back an object of the class.
 void td_locked_slab_free(struct td_slab *slab, size_t class_index, void *pointer);
+
+// Takes back several objects, of any classes. Changes the array.
+void td_locked_slab_free_all(struct td_slab *slab, struct td_object *objects, size_t count);
 
 // Return the objects of all locked slabs to the middle end, or those of slabs that lay unused. The latter is to be
 // called once at each tick, with the maintenance lock held.

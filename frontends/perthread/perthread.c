@@ -2,8 +2,8 @@
 // with plain stores. A thread that exits leaves it, with its objects, for the next one.
 //
 // While threads are few, or there are slabs that others have left, each gets its slab when it first allocates or frees.
-// Beyond, a slab has to be worth its first refills: a thread uses the locked slabs until it has made some calls, as
-// does one that is exiting.
+// Beyond, a slab has to be worth its first refills: a thread uses a stash and the locked slabs until it has made some
+// calls; one that is exiting, the locked slabs alone.
 #define _GNU_SOURCE
 #include <limits.h>
 #include <pthread.h>
@@ -16,6 +16,7 @@
 #include "frontends/perthread/budget.h"
 #include "frontends/perthread/fast_path.h"
 #include "frontends/perthread/registry.h"
+#include "frontends/perthread/stash.h"
 #include "frontends/slab.h"
 #include "middle/middle.h"
 
@@ -23,9 +24,11 @@
 static struct td_slab no_slab;
 
 __thread struct td_slab *td_thread_slab = &no_slab;
-static __thread unsigned young_calls;  // owner only; 0: the thread has not called yet, but for `first_frees`
-static __thread unsigned first_frees;  // owner only; what it freed before it called
-static __thread bool is_exiting;       // owner only; it gets no slab any more, as nobody could give that back
+static __thread bool has_called;             // owner only; but for `first_frees`
+static __thread unsigned first_frees;        // owner only; what it freed before it called
+static __thread unsigned young_ns;           // owner only; what its calls have cost for want of a slab, about
+static __thread bool is_exiting;             // owner only; it gets no slab any more, as nobody could give that back
+static __thread struct td_stash *own_stash;  // owner only; of a thread that has no slab; NULL if it has none
 
 static struct td_lock maintenance_lock;
 static struct td_lock init_lock;
@@ -33,11 +36,34 @@ static bool is_initialised;     // atomic, written under init_lock
 static bool is_checked;         // atomic, any thread
 static pthread_key_t exit_key;  // immutable after init
 
+// How many nanoseconds more a call takes than with a slab of the thread's own.
+enum { STASH_COSTS_NS = 10, LOCKED_SLAB_COSTS_NS = 30 };
+
+// The stash of a thread that is still to do without a slab, or NULL. Counts the call.
+static struct td_stash *young_stash(void) {
+    if (young_ns >= TD_YOUNG_NS)
+        return NULL;
+    young_ns += STASH_COSTS_NS;
+    return own_stash;
+}
+
+static bool is_for_stashes(size_t class_index) {
+    return class_index <= td_class_of_medium(TD_STASH_OBJECT_BYTES);
+}
+
+static void give_up_stash(void) {
+    struct td_stash *stash = own_stash;
+    own_stash = NULL;
+    if (stash != NULL)
+        td_stash_leave(stash);
+}
+
 static void thread_exits(void *unused) {
     (void)unused;
     struct td_slab *slab = td_thread_slab;
     td_thread_slab = &no_slab;
     is_exiting = true;
+    give_up_stash();
     if (slab != &no_slab)
         td_registry_leave(slab);
     td_budget_remove_thread();
@@ -74,27 +100,28 @@ static struct td_slab *attach_own(bool is_young) {
     if (slab->budget_bytes == 0)
         td_budget_begin(slab);
     td_thread_slab = slab;
+    give_up_stash();
     return slab;
 }
 
-// What a thread works with in a slow path; a NULL slab means past the caches.
+// What a thread that had no slab works with; a NULL slab means past the caches.
 struct attachment {
     const struct td_slab_ops *ops;
     struct td_slab *slab;
 };
 
-static TD_NOINLINE struct attachment attach_young(bool frees) {
+static struct attachment attach(bool frees) {
     initialise_once();
     if (td_load_relaxed(&is_checked))
         return (struct attachment){&td_slab_plain_ops, NULL};
-    if (young_calls == 0) {
+    if (!has_called) {
         // A detached thread that has never called may do so when nobody can be told any more that it exits: glibc has
         // it free what belonged to threads before it. What it got then would be lost.
         if (frees && first_frees < TD_FIRST_FREES) {
             first_frees++;
             return (struct attachment){&td_locked_slab_ops, td_locked_slab_of_cpu()};
         }
-        young_calls = 1;
+        has_called = true;
         td_budget_add_thread();
         // For `thread_exits` to be called. Without, a slab would be lost, so the thread gets none.
         if (pthread_setspecific(exit_key, &no_slab) != 0) {
@@ -105,40 +132,38 @@ static TD_NOINLINE struct attachment attach_young(bool frees) {
         if (td_thread_slab != &no_slab)
             return (struct attachment){&td_slab_plain_ops, td_thread_slab};
     }
-    bool is_young = young_calls < TD_YOUNG_CALLS;
+    bool is_young = young_ns < TD_YOUNG_NS;
     bool is_without = is_exiting || (is_young && td_registry_is_crowded());
     struct td_slab *slab = is_without ? NULL : attach_own(is_young);
     if (slab != NULL)
         return (struct attachment){&td_slab_plain_ops, slab};
-    young_calls += is_young;
+    if (is_young)
+        young_ns += LOCKED_SLAB_COSTS_NS;
+    if (own_stash == NULL && !is_exiting)
+        own_stash = td_stash_take();
     return (struct attachment){&td_locked_slab_ops, td_locked_slab_of_cpu()};
 }
 
-// `frees`: not to allocate.
-static struct attachment attach(bool frees) {
-    struct td_slab *slab = td_thread_slab;
-    return td_likely(slab != &no_slab) ? (struct attachment){&td_slab_plain_ops, slab} : attach_young(frees);
+// An object from a bin of the thread's own slab that is empty.
+static void *alloc_from_own(struct td_slab *slab, size_t class_index) {
+    td_budget_claim(slab, class_index);
+    return td_slab_refill(&td_slab_plain_ops, slab, class_index);
 }
 
-// An object from a bin of the thread's own slab that is empty, or from a locked slab.
-static void *alloc_from(struct attachment with, size_t class_index) {
+static TD_NOINLINE void *alloc_without_slab(size_t class_index) {
+    struct attachment with = attach(false);
     if (with.slab == NULL)
         return td_slab_alloc_uncached(class_index, td_load_relaxed(&is_checked));
     if (with.ops == &td_locked_slab_ops)
         return td_locked_slab_alloc(with.slab, class_index);
-    td_budget_claim(with.slab, class_index);
-    return td_slab_refill(with.ops, with.slab, class_index);
+    // The slab that another thread has left may have objects of the class.
+    void *object = td_slab_swap_and_pop(with.ops, with.slab, class_index);
+    return object != NULL ? object : alloc_from_own(with.slab, class_index);
 }
 
 static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum td_on_failure on_failure) {
-    bool is_first = td_thread_slab == &no_slab;
-    struct attachment with = attach(false);
-    void *object = NULL;
-    // The slab that another thread has left may have objects of the class.
-    if (td_unlikely(is_first) && td_thread_slab != &no_slab)
-        object = td_slab_swap_and_pop(with.ops, with.slab, class_index);
-    if (td_likely(object == NULL))
-        object = alloc_from(with, class_index);
+    struct td_slab *slab = td_thread_slab;
+    void *object = slab != &no_slab ? alloc_from_own(slab, class_index) : alloc_without_slab(class_index);
     if (td_unlikely(object == NULL))
         object = td_slab_alloc_drained(class_index);
     return td_likely(object != NULL) ? object : td_slab_alloc_failed(size, on_failure);
@@ -147,6 +172,11 @@ static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum
 void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure on_failure) {
     // What most misses need is done here, in few instructions.
     struct td_slab *slab = td_thread_slab;
+    if (slab == &no_slab) {
+        struct td_stash *stash = young_stash();
+        void *object = stash != NULL ? td_stash_pop(stash, class_index) : NULL;
+        return object != NULL ? object : alloc_from_middle(size, class_index, on_failure);
+    }
     struct td_slab_bin expected, desired;
     if (td_likely(td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired))) {
         td_slab_plain_ops.replace_bin(slab, class_index, expected, desired);
@@ -158,27 +188,52 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
     return alloc_from_middle(size, class_index, on_failure);
 }
 
-void td_frontend_free_slow(void *pointer, size_t class_index) {
-    bool is_first = td_thread_slab == &no_slab;
+static void free_to_own(struct td_slab *slab, size_t class_index, void *pointer) {
+    if (td_unlikely(td_slab_was_freed_last(slab, class_index, pointer)))
+        td_fatal_double_free(pointer, td_class_bytes(class_index));
+    td_budget_claim(slab, class_index);
+    td_slab_overflow(&td_slab_plain_ops, slab, class_index, pointer);
+}
+
+// Keeps the object in the thread's stash, and half of what has been there in the locked slab.
+static void free_to_full_stash(struct td_slab *locked, size_t class_index, void *pointer) {
+    struct td_object objects[TD_STASH_HALF];
+    size_t count = td_stash_make_room(own_stash, objects);
+    td_stash_push(own_stash, class_index, pointer);
+    td_locked_slab_free_all(locked, objects, count);
+}
+
+static TD_NOINLINE void free_without_slab(size_t class_index, void *pointer) {
+    bool is_stash_full = own_stash != NULL && is_for_stashes(class_index);
     struct attachment with = attach(true);
-    if (with.slab == NULL) {
+    if (with.slab == NULL)
         td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
-    } else if (with.ops == &td_locked_slab_ops) {
+    else if (with.ops == &td_locked_slab_ops && is_stash_full)
+        free_to_full_stash(with.slab, class_index, pointer);
+    else if (with.ops == &td_locked_slab_ops)
         td_locked_slab_free(with.slab, class_index, pointer);
-    } else {
-        if (td_unlikely(td_slab_was_freed_last(with.slab, class_index, pointer)))
-            td_fatal_double_free(pointer, td_class_bytes(class_index));
-        // The slab that another thread has left may have room.
-        if (td_unlikely(is_first) && with.ops->push_batch(with.slab, class_index, &pointer, 1) != 0)
-            return;
-        td_budget_claim(with.slab, class_index);
-        td_slab_overflow(with.ops, with.slab, class_index, pointer);
+    // The slab that another thread has left may have room.
+    else if (with.ops->push_batch(with.slab, class_index, &pointer, 1) == 0)
+        free_to_own(with.slab, class_index, pointer);
+}
+
+void td_frontend_free_slow(void *pointer, size_t class_index) {
+    struct td_slab *slab = td_thread_slab;
+    if (slab != &no_slab) {
+        free_to_own(slab, class_index, pointer);
+        return;
     }
+    struct td_stash *stash = is_for_stashes(class_index) ? young_stash() : NULL;
+    if (stash != NULL && td_unlikely(td_stash_holds(stash, pointer)))
+        td_fatal_double_free(pointer, td_class_bytes(class_index));
+    if (stash == NULL || !td_stash_push(stash, class_index, pointer))
+        free_without_slab(class_index, pointer);
 }
 
 void td_frontend_flush(void) {
     if (td_thread_slab != &no_slab)
         td_slab_flush(&td_slab_plain_ops, td_thread_slab);
+    give_up_stash();
 }
 
 void td_frontend_drain(void) {
@@ -213,6 +268,7 @@ void td_frontend_set_checked(void) {
         td_thread_slab = &no_slab;
         td_registry_retire(slab);
     }
+    give_up_stash();
 }
 
 struct td_frontend_description td_frontend_describe(void) {
@@ -223,6 +279,7 @@ struct td_frontend_description td_frontend_describe(void) {
 void td_frontend_get_stats(struct td_frontend_stats *stats) {
     *stats = (struct td_frontend_stats){0};
     td_registry_add_stats(stats);
+    td_stash_add_stats(stats);
     td_locked_slabs_add_stats(stats);
 }
 
@@ -230,6 +287,7 @@ void td_frontend_fork_prepare(void) {
     initialise_once();  // so that nobody needs init_lock any more
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
     td_registry_fork_prepare();
+    td_stash_fork_prepare();
     td_locked_slabs_fork_prepare();
     td_middle_fork_prepare();
     td_lock_begin_bypass();
@@ -243,14 +301,16 @@ static void release_after_fork(void) {
 
 void td_frontend_fork_parent(void) {
     release_after_fork();
+    td_stash_fork_parent();
     td_registry_fork_parent();
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
 }
 
 void td_frontend_fork_child(void) {
     release_after_fork();
+    td_stash_fork_child(own_stash);
     size_t claimed_bytes = td_registry_fork_child(td_thread_slab);
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
     // Where a thread was about to claim or to disclaim, only its budget tells how far it got.
-    td_budget_fork_child(young_calls != 0 && !is_exiting ? 1 : 0, claimed_bytes);
+    td_budget_fork_child(has_called && !is_exiting ? 1 : 0, claimed_bytes);
 }

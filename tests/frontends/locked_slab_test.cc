@@ -94,6 +94,21 @@ TEST_F(locked_slab, hands_out_what_it_took_back) {
     }
 }
 
+TEST_F(locked_slab, takes_objects_of_several_classes_back_at_once) {
+    struct td_slab *slab = stay_on_this_cpu();
+    std::vector<struct td_object> objects;
+    for (size_t i = 0; i < 3 * TD_BATCH_MAX; i++) {
+        for (size_t class_index : {small_class, size_t{TD_CLASS_COUNT - 1}}) {
+            objects.push_back({class_index, td_locked_slab_alloc(slab, class_index)});
+            ASSERT_NE(objects.back().pointer, nullptr);
+        }
+    }
+    td_locked_slab_free_all(slab, objects.data(), 0);
+    td_locked_slab_free_all(slab, objects.data(), objects.size());  // more than there is room for
+    td_locked_slabs_drain();
+    expect_nothing_is_out();
+}
+
 TEST_F(locked_slab, says_that_there_is_no_memory) {
     struct td_slab *slab = stay_on_this_cpu();
     td_locked_slabs_drain();

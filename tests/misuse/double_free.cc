@@ -168,6 +168,30 @@ WRONG_PROGRAM(double_free_by_two_threads) {
     }
 }
 
+// The last of so many has no cache of its own yet.
+WRONG_PROGRAM(double_free_by_one_of_many_threads) {
+    pthread_barrier_t barrier;
+    const unsigned others = 20 * std::thread::hardware_concurrency();
+    pthread_barrier_init(&barrier, nullptr, others + 1);
+    for (unsigned i = 0; i < others; i++) {
+        std::thread([&barrier] {
+            free(misuse::allocate(48));
+            pthread_barrier_wait(&barrier);
+            pause();
+        }).detach();
+    }
+    pthread_barrier_wait(&barrier);
+    std::thread([] {
+        void *neighbour = misuse::allocate(48);
+        void *object = misuse::allocate(48);
+        expect_double_free(object);
+        free(opaque(object));
+        free(opaque(neighbour));
+        free(opaque(object));
+        misuse::drain();
+    }).join();
+}
+
 // A large object may have left the process by then, and nothing may be known of it.
 void free_large_twice(size_t size) {
     void *object = misuse::allocate(size);

@@ -166,6 +166,48 @@ TEST(fork, statistics_add_up_in_the_child) {
     }
 }
 
+// More threads than get a cache of their own at once. All have allocated and freed, and wait.
+class waiting_threads {
+  public:
+    explicit waiting_threads(int count) {
+        pthread_barrier_init(&barrier_, nullptr, static_cast<unsigned>(count) + 1);
+        for (int i = 0; i < count; i++) {
+            threads_.emplace_back([this] {
+                for (size_t size = 16; size <= 512; size *= 2) {
+                    free(opaque(malloc(size)));
+                }
+                pthread_barrier_wait(&barrier_);
+                pthread_barrier_wait(&barrier_);
+            });
+        }
+        pthread_barrier_wait(&barrier_);
+    }
+    ~waiting_threads() {
+        pthread_barrier_wait(&barrier_);
+        for (std::thread &thread : threads_) {
+            thread.join();
+        }
+        pthread_barrier_destroy(&barrier_);
+    }
+
+  private:
+    pthread_barrier_t barrier_;
+    std::vector<std::thread> threads_;
+};
+
+TEST(fork, child_can_empty_what_all_other_threads_have_cached) {
+    waiting_threads waiting(static_cast<int>(20 * std::thread::hardware_concurrency()));
+    EXPECT_TRUE(true_in_child([] {
+        struct tandem_stats stats;
+        tandem_release_memory(SIZE_MAX);
+        tandem_get_stats(&stats, sizeof stats);
+        return stats.cached_bytes == 0;
+    }));
+    struct tandem_stats stats;
+    tandem_get_stats(&stats, sizeof stats);
+    EXPECT_GT(stats.cached_bytes, 0u);
+}
+
 TEST(fork, child_leaves_by_exit) {
     busy_threads busy(2);
     for (int i = 0; i < fork_count / 20; i++) {

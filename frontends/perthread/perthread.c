@@ -139,7 +139,7 @@ static struct attachment attach(bool frees) {
         return (struct attachment){&td_slab_plain_ops, slab};
     if (is_young)
         young_ns += LOCKED_SLAB_COSTS_NS;
-    if (own_stash == NULL && !is_exiting)
+    if (frees && own_stash == NULL && !is_exiting)
         own_stash = td_stash_take();
     return (struct attachment){&td_locked_slab_ops, td_locked_slab_of_cpu()};
 }

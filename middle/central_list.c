@@ -9,6 +9,7 @@
 #include "base/minmax.h"
 #include "base/size_class.h"
 #include "middle/free_pages.h"
+#include "middle/objects.h"
 
 // Spans with free objects are kept by how full they are, in eighths: bucket 0 the fullest. Full spans are in no list.
 #define BUCKET_COUNT 8
@@ -94,80 +95,6 @@ static struct td_span *fullest_span(struct central_list *list) {
     return NULL;
 }
 
-static void fill_bits(struct td_span *span, size_t objects) {
-    for (size_t word = 0; word * 64 < objects; word++)
-        td_store_relaxed(&span->free_bits[word],
-                         objects - word * 64 >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << (objects % 64)) - 1);
-    span->free_objects = (uint16_t)objects;
-}
-
-// Some objects of a span: those that the bits of one word of its bitmap stand for. What can be known of objects without
-// the lock is gathered so, before it is taken or after.
-struct word_of_objects {
-    struct td_span *span;
-    uint64_t bits;
-    uint32_t word;
-    uint32_t count;  // of bits that are set
-};
-
-static uintptr_t object_at(const struct td_span *span, const struct td_class_info *info, size_t index) {
-    return span->start + index * info->object_bytes;
-}
-
-// The lowest `count` of the bits, and then those whose objects share the last one's cache line.
-static uint64_t lowest_bits(const struct td_span *span, const struct td_class_info *info, size_t word, uint64_t bits,
-                            size_t count) {
-    uint64_t rest = bits;
-    uintptr_t last_line = 0;
-    for (; rest != 0; rest &= rest - 1) {
-        uintptr_t object = object_at(span, info, word * 64 + (size_t)__builtin_ctzll(rest));
-        if (count == 0 && (info->object_bytes >= TD_CACHE_LINE || object / TD_CACHE_LINE != last_line))
-            break;
-        last_line = (object + info->object_bytes - 1) / TD_CACHE_LINE;
-        count -= count != 0;
-    }
-    return bits & ~rest;
-}
-
-static size_t count_of_bits(uint64_t bits) {
-    return (size_t)__builtin_popcountll(bits);
-}
-
-// Takes objects in address order; `count`, and then those that share the last one's cache line. Returns how many, and
-// adds their words to `*words`.
-static size_t take_from_span(struct td_span *span, const struct td_class_info *info, size_t count,
-                             struct word_of_objects **words) {
-    size_t taken = 0;
-    span->age = AGE_USED;
-    for (size_t word = 0; span->free_objects != 0 && taken < count; word++) {
-        uint64_t bits = span->free_bits[word];
-        if (bits == 0)
-            continue;
-        // Each word of a full span is taken whole, most times.
-        size_t now = count_of_bits(bits);
-        if (now > count - taken) {
-            bits = lowest_bits(span, info, word, bits, count - taken);
-            now = count_of_bits(bits);
-        }
-        *(*words)++ = (struct word_of_objects){span, bits, (uint32_t)word, (uint32_t)now};
-        td_store_relaxed(&span->free_bits[word], span->free_bits[word] & ~bits);
-        span->free_objects = (uint16_t)(span->free_objects - now);
-        taken += now;
-    }
-    return taken;
-}
-
-// Writes the objects' addresses, the highest one first. Returns how many.
-static size_t list_objects(const struct word_of_objects *word, const struct td_class_info *info, void **objects) {
-    size_t count = 0;
-    for (uint64_t bits = word->bits, bit; bits != 0; bits &= ~bit) {
-        size_t index = 63 - (size_t)__builtin_clzll(bits);
-        bit = (uint64_t)1 << index;
-        objects[count++] = (void *)object_at(word->span, info, (size_t)word->word * 64 + index);
-    }
-    return count;
-}
-
 // Makes a span and adds it. The lock is given up meanwhile: if others returned objects of this class in between, the
 // span is not needed and left in `surplus`, since a span that nothing was taken from would never be given back. False
 // if there is no memory.
@@ -175,7 +102,7 @@ static bool add_span(struct central_list *list, size_t class_index, struct td_sp
     list_unlock(list);
     struct td_span *span = td_backend_alloc_span(class_index);
     if (span != NULL)
-        fill_bits(span, td_class_info[class_index].span_objects);
+        td_objects_set_free(span, td_class_info[class_index].span_objects);
     list_lock(list);
     if (list->free_objects != 0) {
         *surplus = span;
@@ -190,22 +117,24 @@ static bool add_span(struct central_list *list, size_t class_index, struct td_sp
     return true;
 }
 
-size_t td_central_fetch(size_t class_index, void **objects, size_t count) {
+// Takes up to `count` objects, as many as `*words` has room for. Makes a span if there are none and `may_grow`.
+static void take_objects(size_t class_index, size_t count, bool may_grow, struct td_object_words *words) {
     const struct td_class_info *info = &td_class_info[class_index];
     struct central_list *list = &lists[class_index];
     struct td_span *surplus = NULL;
-    struct word_of_objects words[TD_BATCH_MAX], *words_end = words;
     size_t taken = 0;
+    words->count = 0;
     list_lock(list);
-    while (taken < count) {
+    while (taken < count && words->count < TD_OBJECT_WORDS) {
         struct td_span *span = fullest_span(list);
         if (span == NULL) {
             // What there is is enough: a short batch costs less than memory that nobody asked for.
-            if (taken != 0 || !add_span(list, class_index, &surplus))
+            if (taken != 0 || !may_grow || !add_span(list, class_index, &surplus))
                 break;
             continue;
         }
-        size_t now = take_from_span(span, info, count - taken, &words_end);
+        size_t now = td_objects_take(span, count - taken, words);
+        span->age = AGE_USED;
         taken += now;
         list->free_objects -= now;
         relink_span(list, info, span);
@@ -213,46 +142,16 @@ size_t td_central_fetch(size_t class_index, void **objects, size_t count) {
     list_unlock(list);
     if (surplus != NULL)
         td_backend_free_span(surplus);
-    // Slabs use the last object first: let that be the one with the lowest address.
-    while (words_end > words)
-        objects += list_objects(--words_end, info, objects);
-    return taken;
 }
 
-// The object's index in its span; aborts if no object starts at `pointer`.
-static size_t index_in_span(const struct td_span *span, size_t class_index, const void *pointer, const char *call) {
-    const struct td_class_info *info = &td_class_info[class_index];
-    size_t offset = (uintptr_t)pointer - span->start;
-    size_t index = td_class_object_index(info, offset);
-    if (td_unlikely(index * info->object_bytes != offset || index >= info->span_objects ||
-                    span->class_index != class_index))
-        td_fatal_interior(call, pointer, td_class_bytes(span->class_index));
-    return index;
-}
-
-static bool lies_in(const struct td_span *span, const void *object) {
-    return (uintptr_t)object - span->start < span->pages * TD_PAGE_BYTES;
-}
-
-// Gathers the first objects, as many as lie in one word of a span. `span` may be theirs.
-static struct word_of_objects gather_word(struct td_span *span, size_t class_index, void *const *objects,
-                                          size_t count) {
-    if (span == NULL || !lies_in(span, objects[0]))
-        span = td_backend_span_of(objects[0], "free");
-    struct word_of_objects word = {.span = span};
+size_t td_central_fetch(size_t class_index, void **objects, size_t count) {
+    struct td_object_words words;
+    size_t fetched = 0;
     do {
-        size_t index = index_in_span(span, class_index, objects[word.count], "free");
-        uint64_t bit = (uint64_t)1 << (index % 64);
-        if (word.count == 0)
-            word.word = (uint32_t)(index / 64);
-        else if (word.word != index / 64)
-            break;
-        if (td_unlikely((word.bits & bit) != 0))
-            td_fatal_double_free(objects[word.count], td_class_bytes(class_index));
-        word.bits |= bit;
-        word.count++;
-    } while (word.count < count && lies_in(span, objects[word.count]));
-    return word;
+        take_objects(class_index, count - fetched, fetched == 0, &words);
+        fetched += td_objects_list(&words, objects + fetched);
+    } while (fetched < count && words.count == TD_OBJECT_WORDS);
+    return fetched;
 }
 
 // The bits of one word of the held span that stand for free objects, though they are clear.
@@ -264,14 +163,14 @@ static uint64_t held_bits(const struct td_free_pages *held, size_t word) {
 }
 
 // Sets the objects' bits in their span. That it was theirs all the time is certain only for objects in use.
-static void return_word(struct central_list *list, const struct word_of_objects *word, size_t class_index) {
+static void return_word(struct central_list *list, const struct td_object_word *word, size_t class_index) {
     struct td_span *span = word->span;
     uint64_t old = span->free_bits[word->word];
     uint64_t is_free = td_unlikely(span == list->held_span) ? old | held_bits(&list->held, word->word) : old;
     if (td_unlikely((is_free & word->bits) != 0 || span->class_index != class_index)) {
         uint64_t twice = (is_free & word->bits) != 0 ? is_free & word->bits : word->bits;
         size_t index = (size_t)word->word * 64 + (size_t)__builtin_ctzll(twice);
-        td_fatal_double_free((void *)object_at(span, &td_class_info[class_index], index), td_class_bytes(class_index));
+        td_fatal_double_free(td_objects_at(span, class_index, index), td_class_bytes(class_index));
     }
     td_store_relaxed(&span->free_bits[word->word], old | word->bits);
     span->free_objects = (uint16_t)(span->free_objects + word->count);
@@ -292,12 +191,12 @@ static bool file_span(struct central_list *list, size_t class_index, struct td_s
 }
 
 // Returns the objects of `words`. Those of one span that follow each other are filed once.
-static void return_words(struct central_list *list, size_t class_index, const struct word_of_objects *words,
-                         size_t count, struct td_span **empty) {
-    for (size_t i = 0; i < count; i++) {
-        struct td_span *span = words[i].span;
-        return_word(list, &words[i], class_index);
-        if (i + 1 < count && words[i + 1].span == span)
+static void return_words(struct central_list *list, size_t class_index, const struct td_object_words *words,
+                         struct td_span **empty) {
+    for (size_t i = 0; i < words->count; i++) {
+        struct td_span *span = words->words[i].span;
+        return_word(list, &words->words[i], class_index);
+        if (i + 1 < words->count && words->words[i + 1].span == span)
             continue;
         span->age = AGE_USED;
         if (file_span(list, class_index, span)) {
@@ -307,31 +206,26 @@ static void return_words(struct central_list *list, size_t class_index, const st
     }
 }
 
-static void return_batch(size_t class_index, void *const *objects, size_t count) {
+// Returns the first objects, as many as can be gathered at once, and says how many they were.
+static size_t return_some(size_t class_index, void *const *objects, size_t count) {
     struct central_list *list = &lists[class_index];
-    struct word_of_objects words[TD_BATCH_MAX];
-    size_t word_count = 0;
-    struct td_span *span = NULL, *empty = NULL;
-    for (size_t i = 0; i < count; word_count++) {
-        words[word_count] = gather_word(span, class_index, objects + i, count - i);
-        span = words[word_count].span;
-        i += words[word_count].count;
-    }
+    struct td_object_words words;
+    struct td_span *empty = NULL;
+    size_t returned = td_objects_gather(class_index, objects, count, &words);
     list_lock(list);
-    return_words(list, class_index, words, word_count, &empty);
+    return_words(list, class_index, &words, &empty);
     list_unlock(list);
     while (empty != NULL) {
         struct td_span *next = empty->next;
         td_backend_free_span(empty);
         empty = next;
     }
+    return returned;
 }
 
 void td_central_return(size_t class_index, void *const *objects, size_t count) {
-    for (size_t now; count > 0; objects += now, count -= now) {
-        now = td_min(count, TD_BATCH_MAX);
-        return_batch(class_index, objects, now);
-    }
+    for (size_t now; count > 0; objects += now, count -= now)
+        now = return_some(class_index, objects, count);
 }
 
 // Takes the objects that lie in `pages` out of the span, and puts them back.
@@ -452,7 +346,7 @@ size_t td_central_purge(size_t class_index) {
 
 void td_central_check_object(size_t class_index, const void *pointer, const char *call) {
     struct td_span *span = td_backend_span_of(pointer, call);
-    size_t index = index_in_span(span, class_index, pointer, call);
+    size_t index = td_objects_index(span, class_index, pointer, call);
     // Without the lock: the bit of an object in use does not change.
     if ((td_load_relaxed(&span->free_bits[index / 64]) >> (index % 64) & 1) != 0)
         td_fatal_freed(call, pointer, td_class_bytes(class_index));
@@ -475,13 +369,6 @@ void td_central_fork_done(void) {
         td_lock_release(&lists[i].lock, TD_RANK_CENTRAL);
 }
 
-static size_t count_bits(const struct td_span *span, size_t objects) {
-    size_t count = 0;
-    for (size_t word = 0; word * 64 < objects; word++)
-        count += count_of_bits(span->free_bits[word]);
-    return count;
-}
-
 void td_central_check(size_t class_index) {
     const struct td_class_info *info = &td_class_info[class_index];
     struct central_list *list = &lists[class_index];
@@ -491,7 +378,7 @@ void td_central_check(size_t class_index) {
     for (size_t bucket = 0; bucket < BUCKET_COUNT; bucket++)
         for (struct td_span *span = list->buckets[bucket]; span != NULL; span = span->next) {
             td_assert(span->class_index == class_index && span->bucket == bucket);
-            td_assert(span->free_objects == count_bits(span, info->span_objects));
+            td_assert(span->free_objects == td_objects_count_free(span));
             td_assert(bucket_for(info, span) == bucket);
             linked++;
             free_objects += span->free_objects;

@@ -91,7 +91,6 @@ TEST_F(central_list, hands_out_every_object_of_a_span_once) {
     }
 }
 
-// A slab uses the last one first.
 TEST_F(central_list, a_span_made_while_others_returned_objects_is_not_kept) {
     objects held = fetch_exactly(1, td_class_info[1].span_objects);
     ASSERT_EQ(fake_backend::spans().size(), 1u);
@@ -106,6 +105,7 @@ TEST_F(central_list, a_span_made_while_others_returned_objects_is_not_kept) {
     give_back(1, held);
 }
 
+// A slab uses the last one first.
 TEST_F(central_list, a_batch_is_in_address_order_lowest_last) {
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
         objects batch = fetch(i, td_class_info[i].batch);
@@ -128,6 +128,23 @@ TEST_F(central_list, returns_go_to_the_lowest_free_address_next) {
     EXPECT_EQ(fetch(class_index, 1), objects{held[3]});
     EXPECT_EQ(fetch(class_index, 1), objects{held[17]});
     EXPECT_EQ(fetch(class_index, 1), objects{held[30]});
+    give_back(class_index, held);
+}
+
+TEST_F(central_list, a_batch_comes_and_goes_whole_however_scattered) {
+    constexpr size_t class_index = 4;
+    objects held = fetch_exactly(class_index, size_t{64} * TD_BATCH_MAX);
+    std::sort(held.begin(), held.end());
+    objects scattered;
+    for (size_t i = 0; i < held.size(); i += 64) {
+        scattered.push_back(held[i]);
+    }
+    size_t spans = fake_backend::spans().size();
+    give_back(class_index, scattered);
+    objects again = fetch(class_index, TD_BATCH_MAX);
+    EXPECT_EQ(fake_backend::spans().size(), spans);
+    std::sort(again.begin(), again.end());
+    EXPECT_EQ(again, scattered);
     give_back(class_index, held);
 }
 

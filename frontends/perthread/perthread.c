@@ -51,11 +51,21 @@ static bool is_for_stashes(size_t class_index) {
     return class_index <= td_class_of_medium(TD_STASH_OBJECT_BYTES);
 }
 
-static void give_up_stash(void) {
+static void flush_stash(void) {
     struct td_stash *stash = own_stash;
     own_stash = NULL;
     if (stash != NULL)
         td_stash_leave(stash);
+}
+
+// Its objects go where others without a slab find them: as batches of one the middle end would only pass them around.
+static void give_up_stash(void) {
+    struct td_slab *locked = own_stash != NULL ? td_locked_slab_of_cpu() : NULL;
+    for (int half = 0; half < 2 && locked != NULL; half++) {
+        struct td_object objects[TD_STASH_HALF];
+        td_locked_slab_free_all(locked, objects, td_stash_make_room(own_stash, objects));
+    }
+    flush_stash();
 }
 
 static void thread_exits(void *unused) {
@@ -233,7 +243,7 @@ void td_frontend_free_slow(void *pointer, size_t class_index) {
 void td_frontend_flush(void) {
     if (td_thread_slab != &no_slab)
         td_slab_flush(&td_slab_plain_ops, td_thread_slab);
-    give_up_stash();
+    flush_stash();
 }
 
 void td_frontend_drain(void) {
@@ -268,7 +278,7 @@ void td_frontend_set_checked(void) {
         td_thread_slab = &no_slab;
         td_registry_retire(slab);
     }
-    give_up_stash();
+    flush_stash();
 }
 
 struct td_frontend_description td_frontend_describe(void) {

@@ -24,8 +24,8 @@
 static struct td_slab no_slab;
 
 __thread struct td_slab *td_thread_slab = &no_slab;
-static __thread bool has_called;             // owner only; but for `first_frees`
-static __thread unsigned first_frees;        // owner only; what it freed before it called
+static __thread bool has_called;             // owner only; but for `locked_frees`
+static __thread unsigned locked_frees;       // owner only; what it has freed with locked slabs, before it had a stash
 static __thread unsigned young_ns;           // owner only; what its calls have cost for want of a slab, about
 static __thread bool is_exiting;             // owner only; it gets no slab any more, as nobody could give that back
 static __thread struct td_stash *own_stash;  // owner only; of a thread that has no slab; NULL if it has none
@@ -127,8 +127,8 @@ static struct attachment attach(bool frees) {
     if (!has_called) {
         // A detached thread that has never called may do so when nobody can be told any more that it exits: glibc has
         // it free what belonged to threads before it. What it got then would be lost.
-        if (frees && first_frees < TD_FIRST_FREES) {
-            first_frees++;
+        if (frees && locked_frees < TD_FIRST_FREES) {
+            locked_frees++;
             return (struct attachment){&td_locked_slab_ops, td_locked_slab_of_cpu()};
         }
         has_called = true;
@@ -149,7 +149,8 @@ static struct attachment attach(bool frees) {
         return (struct attachment){&td_slab_plain_ops, slab};
     if (is_young)
         young_ns += LOCKED_SLAB_COSTS_NS;
-    if (frees && own_stash == NULL && !is_exiting)
+    // Many a thread frees no more than what it was started with.
+    if (frees && own_stash == NULL && !is_exiting && locked_frees++ >= TD_STASH_OBJECTS)
         own_stash = td_stash_take();
     return (struct attachment){&td_locked_slab_ops, td_locked_slab_of_cpu()};
 }

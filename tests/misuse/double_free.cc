@@ -182,6 +182,9 @@ WRONG_PROGRAM(double_free_by_one_of_many_threads) {
     }
     pthread_barrier_wait(&barrier);
     std::thread([] {
+        for (int i = 0; i < 20; i++) {
+            free(misuse::allocate(48));
+        }
         void *neighbour = misuse::allocate(48);
         void *object = misuse::allocate(48);
         expect_double_free(object);

@@ -173,8 +173,8 @@ class waiting_threads {
         pthread_barrier_init(&barrier_, nullptr, static_cast<unsigned>(count) + 1);
         for (int i = 0; i < count; i++) {
             threads_.emplace_back([this] {
-                for (size_t size = 16; size <= 512; size *= 2) {
-                    free(opaque(malloc(size)));
+                for (int round = 0; round < 20; round++) {
+                    free(opaque(malloc(size_t{16} << round % 6)));
                 }
                 pthread_barrier_wait(&barrier_);
                 pthread_barrier_wait(&barrier_);

@@ -24,7 +24,7 @@ const char *tandem_front_end(void);
 // How that front end works in this process: "rseq (glibc)", "rseq (own)" or "locked" for percpu, "thread-local" for
 // perthread, "none" without Tandem. This is about the process. Some threads use slabs behind locks all the same: with
 // percpu those for which the kernel registers no rseq area; with perthread those that exit, those that have freed up to
-// 64 objects and allocated none, and new ones for their first 4,096 calls or more where 8 threads for each CPU have
+// 64 objects and allocated none, and new ones for their first 3,000 calls or more where 8 threads for each CPU have
 // slabs already. With the option `check` the answer is the same, though no cache is used.
 const char *tandem_mode(void);
 

@@ -76,7 +76,7 @@
 #define TD_SLOW_PATH_EARNS_BYTES ((size_t)1 << 10)
 // What a thread beyond the few loses for want of a slab of its own before it gets one: about as much as the first
 // refills of that cost.
-#define TD_YOUNG_NS (TD_TINY ? 2000 : 120000)
+#define TD_YOUNG_NS (TD_TINY ? 2000 : 90000)
 // The largest object that such a thread keeps in its stash.
 #define TD_STASH_OBJECT_BYTES ((size_t)512)
 // Objects that a thread frees with locked slabs before it counts as a thread that calls.

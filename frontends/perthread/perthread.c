@@ -39,12 +39,9 @@ static pthread_key_t exit_key;  // immutable after init
 // How many nanoseconds more a call takes than with a slab of the thread's own.
 enum { STASH_COSTS_NS = 10, LOCKED_SLAB_COSTS_NS = 30 };
 
-// The stash of a thread that is still to do without a slab, or NULL. Counts the call.
+// The stash of a thread that is still to do without a slab, or NULL.
 static struct td_stash *young_stash(void) {
-    if (young_ns >= TD_YOUNG_NS)
-        return NULL;
-    young_ns += STASH_COSTS_NS;
-    return own_stash;
+    return young_ns < TD_YOUNG_NS ? own_stash : NULL;
 }
 
 static bool is_for_stashes(size_t class_index) {
@@ -186,7 +183,10 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
     if (slab == &no_slab) {
         struct td_stash *stash = young_stash();
         void *object = stash != NULL ? td_stash_pop(stash, class_index) : NULL;
-        return object != NULL ? object : alloc_from_middle(size, class_index, on_failure);
+        if (object == NULL)
+            return alloc_from_middle(size, class_index, on_failure);
+        young_ns += STASH_COSTS_NS;
+        return object;
     }
     struct td_slab_bin expected, desired;
     if (td_likely(td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired))) {
@@ -237,7 +237,9 @@ void td_frontend_free_slow(void *pointer, size_t class_index) {
     struct td_stash *stash = is_for_stashes(class_index) ? young_stash() : NULL;
     if (stash != NULL && td_unlikely(td_stash_holds(stash, pointer)))
         td_fatal_double_free(pointer, td_class_bytes(class_index));
-    if (stash == NULL || !td_stash_push(stash, class_index, pointer))
+    if (stash != NULL && td_stash_push(stash, class_index, pointer))
+        young_ns += STASH_COSTS_NS;
+    else
         free_without_slab(class_index, pointer);
 }
 

@@ -1,7 +1,7 @@
 // A mutex of four bytes over futex(2), all zeros when free. Spins briefly, then sleeps.
 //
 // The order in which a thread may hold several is the order of `enum td_lock_rank`; debug builds abort on an inversion.
-// Locks of one rank are taken by ascending address (only the fork handlers hold several).
+// Only the fork handlers hold several of one rank, which they all take in the same order.
 #ifndef BASE_LOCK_H_
 #define BASE_LOCK_H_
 

@@ -83,13 +83,13 @@ void td_locked_slab_free(struct td_slab *slab, size_t class_index, void *pointer
 }
 
 void td_locked_slab_free_all(struct td_slab *slab, struct td_object *objects, size_t count) {
-    size_t kept = 0;
+    size_t refused = 0;
     slab_acquire(slab);
     for (size_t i = 0; i < count; i++)
         if (!td_slab_plain_push(slab, td_class_code(objects[i].class_index), objects[i].pointer))
-            objects[kept++] = objects[i];
+            objects[refused++] = objects[i];
     slab_release(slab);
-    for (size_t i = 0; i < kept; i++)
+    for (size_t i = 0; i < refused; i++)
         td_locked_slab_free(slab, objects[i].class_index, objects[i].pointer);
 }
 

@@ -102,7 +102,7 @@ static bool add_span(struct central_list *list, size_t class_index, struct td_sp
     list_unlock(list);
     struct td_span *span = td_backend_alloc_span(class_index);
     if (span != NULL)
-        td_objects_set_free(span, td_class_info[class_index].span_objects);
+        td_objects_set_all_free(span);
     list_lock(list);
     if (list->free_objects != 0) {
         *surplus = span;

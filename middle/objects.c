@@ -9,7 +9,8 @@ static size_t count_of_bits(uint64_t bits) {
     return (size_t)__builtin_popcountll(bits);
 }
 
-void td_objects_set_free(struct td_span *span, size_t objects) {
+void td_objects_set_all_free(struct td_span *span) {
+    size_t objects = td_class_info[span->class_index].span_objects;
     for (size_t word = 0; word * 64 < objects; word++)
         td_store_relaxed(&span->free_bits[word],
                          objects - word * 64 >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << (objects % 64)) - 1);

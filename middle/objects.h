@@ -23,9 +23,7 @@ struct td_object_words {
     struct td_object_word words[TD_OBJECT_WORDS];
 };
 
-// Makes the first `objects` of the span free.
-void td_objects_set_free(struct td_span *span, size_t objects);
-// How many bits are set.
+void td_objects_set_all_free(struct td_span *span);
 size_t td_objects_count_free(const struct td_span *span);
 
 // Takes free objects in address order, as long as `*words`, which they are added to, has room: `count`, and then those

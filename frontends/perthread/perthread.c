@@ -24,7 +24,7 @@
 static struct td_slab no_slab;
 
 __thread struct td_slab *td_thread_slab = &no_slab;
-static __thread bool has_called;             // owner only; but for `locked_frees`
+static __thread bool has_called;             // owner only; it has allocated, or freed more than TD_FIRST_FREES
 static __thread unsigned locked_frees;       // owner only; what it has freed with locked slabs, before it had a stash
 static __thread unsigned young_ns;           // owner only; what its calls have cost for want of a slab, about
 static __thread bool is_exiting;             // owner only; it gets no slab any more, as nobody could give that back
@@ -206,8 +206,8 @@ static void free_to_own(struct td_slab *slab, size_t class_index, void *pointer)
     td_slab_overflow(&td_slab_plain_ops, slab, class_index, pointer);
 }
 
-// Keeps the object in the thread's stash, and half of what has been there in the locked slab.
-static void free_to_full_stash(struct td_slab *locked, size_t class_index, void *pointer) {
+// Keeps the object in the thread's stash, and half of what is there, as it had no room, in the locked slab.
+static void free_to_stash(struct td_slab *locked, size_t class_index, void *pointer) {
     struct td_object objects[TD_STASH_HALF];
     size_t count = td_stash_make_room(own_stash, objects);
     td_stash_push(own_stash, class_index, pointer);
@@ -215,12 +215,12 @@ static void free_to_full_stash(struct td_slab *locked, size_t class_index, void 
 }
 
 static TD_NOINLINE void free_without_slab(size_t class_index, void *pointer) {
-    bool is_stash_full = own_stash != NULL && is_for_stashes(class_index);
+    bool goes_to_stash = own_stash != NULL && is_for_stashes(class_index);
     struct attachment with = attach(true);
     if (with.slab == NULL)
         td_slab_free_uncached(class_index, pointer, td_load_relaxed(&is_checked));
-    else if (with.ops == &td_locked_slab_ops && is_stash_full)
-        free_to_full_stash(with.slab, class_index, pointer);
+    else if (with.ops == &td_locked_slab_ops && goes_to_stash)
+        free_to_stash(with.slab, class_index, pointer);
     else if (with.ops == &td_locked_slab_ops)
         td_locked_slab_free(with.slab, class_index, pointer);
     // The slab that another thread has left may have room.

@@ -48,8 +48,8 @@ static void empty(struct td_stash *stash) {
             continue;
         void *objects[TD_STASH_OBJECTS];
         size_t count = 0;
-        while (td_stash_find(stash->classes, class_index) != TD_STASH_OBJECTS)
-            objects[count++] = td_stash_pop(stash, class_index);
+        for (void *object; (object = td_stash_pop(stash, class_index)) != NULL;)
+            objects[count++] = object;
         td_middle_return(class_index, objects, count);
     }
 }

@@ -106,16 +106,12 @@ static bool has_fit(size_t segments) {
     return is_there;
 }
 
-bool td_run_store_grow(size_t segments) {
-    size_t count = growth_for(segments);
-    char *memory = td_os_map(count * TD_SEGMENT_BYTES, TD_SEGMENT_BYTES);
-    if (memory == NULL && count > segments) {
-        count = segments;
-        memory = td_os_map(count * TD_SEGMENT_BYTES, TD_SEGMENT_BYTES);
-    }
+// Maps so many segments and what describes them, or nothing.
+static bool grow_by(size_t segments) {
+    size_t bytes = segments * TD_SEGMENT_BYTES;
+    char *memory = td_os_map(bytes, TD_SEGMENT_BYTES);
     if (memory == NULL)
         return false;
-    size_t bytes = count * TD_SEGMENT_BYTES;
     // Where the system hands out hugepages unasked, a small heap would be resident by the megabyte.
     if (hugepages != TD_HUGEPAGES_ALWAYS)
         td_os_advise_hugepages(memory, bytes, false);
@@ -124,10 +120,15 @@ bool td_run_store_grow(size_t segments) {
         return false;
     }
     struct td_segment_run *run = td_run_take_spare();
-    *run = (struct td_segment_run){.base = (uintptr_t)memory, .segments = count, .state = TD_RUN_CLEAN};
+    *run = (struct td_segment_run){.base = (uintptr_t)memory, .segments = segments, .state = TD_RUN_CLEAN};
     td_run_add(run, TD_RUN_CLEAN, 0);
     td_run_store_leave();
     return true;
+}
+
+bool td_run_store_grow(size_t segments) {
+    size_t count = growth_for(segments);
+    return grow_by(count) || (count > segments && grow_by(segments));
 }
 
 // Needs the growth lock: a thread that maps meanwhile would find less than there is.

@@ -26,6 +26,7 @@ uint64_t clock_ms = 1000;                   // guarded by mutex
 uint64_t calls;                             // guarded by mutex
 size_t bytes_left = SIZE_MAX;               // guarded by mutex
 bool unmapping_makes_room;                  // guarded by mutex
+uintptr_t next_place;                       // guarded by mutex; 0: the kernel chooses
 std::function<void()> during_next_purge;    // guarded by mutex
 std::function<void()> during_next_advice;   // guarded by mutex
 bool purges_fail;                           // guarded by mutex
@@ -181,6 +182,11 @@ void fake_os::limit_address_space(size_t bytes) {
     unmapping_makes_room = true;
 }
 
+void fake_os::place_next_mapping(uintptr_t begin) {
+    std::lock_guard<std::mutex> guard(mutex);
+    next_place = begin;
+}
+
 void fake_os::while_purging(std::function<void()> action) {
     std::lock_guard<std::mutex> guard(mutex);
     during_next_purge = std::move(action);
@@ -202,8 +208,9 @@ void *td_os_map(size_t bytes, size_t alignment) {
     if (bytes > bytes_left || bytes + alignment < bytes) {
         return nullptr;
     }
+    void *place = pointer_to(std::exchange(next_place, 0));
     void *memory =
-        mmap(nullptr, bytes + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        mmap(place, bytes + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) {
         return nullptr;
     }

@@ -51,6 +51,8 @@ uintptr_t given_away();
 void limit_mapping(size_t bytes);
 // The same, but what is unmapped may be mapped again, as with RLIMIT_AS.
 void limit_address_space(size_t bytes);
+// Where the next mapping lies, if nothing else does.
+void place_next_mapping(uintptr_t begin);
 
 // Called once, at the next td_os_purge or the next advice for hugepages: what another thread does meanwhile.
 void while_purging(std::function<void()> action);

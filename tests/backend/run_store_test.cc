@@ -396,6 +396,21 @@ TEST_F(run_store, changes_nothing_when_the_system_refuses) {
     check();
 }
 
+// What is mapped at once, for more than is asked for, may lie where the page map has no leaf yet.
+TEST_F(run_store, grows_by_less_where_the_page_map_cannot) {
+    grow(40);
+    const size_t mapped = td_run_store_mapped_bytes();
+    const size_t at_once = std::min(mapped / segment_bytes / 4, size_t{32}) * segment_bytes;
+    const uintptr_t place = uintptr_t{0x1234} << TD_LEAF_SHIFT;
+    fake_os::limit_address_space(at_once + 65536);
+    fake_os::place_next_mapping(place);
+    grow(1);
+    fake_os::limit_mapping(SIZE_MAX);
+    EXPECT_EQ(td_run_store_mapped_bytes(), mapped + segment_bytes);
+    EXPECT_FALSE(fake_os::is_mapped(place, segment_bytes));
+    check();
+}
+
 TEST_F(run_store, gives_address_space_back_segment_by_segment) {
     grow(3);
     size_t segments = model_.size();

@@ -27,10 +27,11 @@ struct field {
     { #name, offsetof(struct tandem_stats, name) }
 
 static const struct field fields[] = {
-    FIELD(live_bytes),      FIELD(cached_bytes), FIELD(free_bytes),        FIELD(fresh_bytes),     FIELD(waste_bytes),
-    FIELD(metadata_bytes),  FIELD(mapped_bytes), FIELD(peak_mapped_bytes), FIELD(segments),        FIELD(slabs),
-    FIELD(refills),         FIELD(flushes),      FIELD(transfer_hits),     FIELD(transfer_misses), FIELD(central_locks),
-    FIELD(locks_contended), FIELD(system_calls), FIELD(remote_fences),     FIELD(purged_bytes),
+    FIELD(live_bytes),    FIELD(cached_bytes),    FIELD(free_bytes),    FIELD(fresh_bytes),
+    FIELD(waste_bytes),   FIELD(metadata_bytes),  FIELD(mapped_bytes),  FIELD(peak_mapped_bytes),
+    FIELD(segments),      FIELD(slabs),           FIELD(refills),       FIELD(flushes),
+    FIELD(transfer_hits), FIELD(transfer_misses), FIELD(central_locks), FIELD(locks_contended),
+    FIELD(system_calls),  FIELD(remote_fences),   FIELD(purged_bytes),  FIELD(hugepages_rebuilt),
 };
 
 static uint64_t value_of(const struct tandem_stats *stats, const struct field *field) {
@@ -72,6 +73,7 @@ void td_statistics_get(struct tandem_stats *stats) {
         .system_calls = backend.system_calls,
         .remote_fences = frontend.remote_fences,
         .purged_bytes = backend.purged_bytes,
+        .hugepages_rebuilt = backend.hugepages_rebuilt,
     };
 }
 

@@ -1,6 +1,7 @@
 #include "backend/backend.h"
 
 #include "backend/free_runs.h"
+#include "backend/hugepage.h"
 #include "backend/large.h"
 #include "backend/metadata.h"
 #include "backend/os.h"
@@ -53,6 +54,7 @@ void td_backend_get_stats(struct td_backend_stats *stats) {
     stats->large_tail_bytes = stats->mapped_bytes - known;
     stats->metadata_bytes = td_metadata_bytes();
     stats->purged_bytes = td_purge_total_bytes();
+    stats->hugepages_rebuilt = td_hugepage_rebuilt_count();
     stats->system_calls = td_os_call_count();
 }
 
@@ -60,7 +62,21 @@ size_t td_backend_mapped_bytes(void) {
     return td_run_store_mapped_bytes();
 }
 
+bool td_backend_is_huge(const struct td_span *span) {
+    return td_load_relaxed(&td_segment_of_span(span)->run.is_huge);
+}
+
+void td_backend_note_reuse(struct td_span *span) {
+    struct td_segment *segment = td_segment_of_span(span);
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    bool is_missed = td_hugepage_note_reuse_locked(segment, span->pages);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    if (is_missed)
+        td_hugepage_make_whole(segment);
+}
+
 void td_backend_fork_prepare(void) {
+    td_hugepage_enter();
     td_run_store_fork_prepare();
     td_metadata_fork_prepare();
 }
@@ -68,6 +84,7 @@ void td_backend_fork_prepare(void) {
 void td_backend_fork_done(void) {
     td_metadata_fork_done();
     td_run_store_fork_done();
+    td_hugepage_leave();
 }
 
 static void check_segment(struct td_segment *segment, void *argument) {

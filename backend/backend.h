@@ -24,6 +24,13 @@ size_t td_backend_purge(size_t bytes);
 // `bytes`; 0 if they stay, since they are locked or part of a hugepage of which much is in use.
 size_t td_backend_purge_pages(uintptr_t address, size_t bytes);
 
+// Notes that a span's pages that were given back are used again; the caller has an object in it. Before those pages
+// are touched, as that may save it page faults. Without any lock.
+void td_backend_note_reuse(struct td_span *span);
+
+// Whether the span lies in a hugepage, as far as that is known.
+bool td_backend_is_huge(const struct td_span *span);
+
 // How long memory stays with a process that has stopped using it, in ms.
 void td_backend_set_decay_ms(uint64_t decay_ms);
 uint64_t td_backend_decay_ms(void);
@@ -46,6 +53,7 @@ struct td_backend_stats {
     size_t metadata_bytes;
     size_t segments;      // cut into spans
     size_t purged_bytes;  // since the start
+    uint64_t hugepages_rebuilt;
     uint64_t system_calls;
 };
 void td_backend_get_stats(struct td_backend_stats *stats);

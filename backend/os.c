@@ -18,6 +18,10 @@
 #define MREMAP_DONTUNMAP 4
 #endif
 
+#if !defined(MADV_COLLAPSE)
+#define MADV_COLLAPSE 25
+#endif
+
 #define HUGEPAGES "/sys/kernel/mm/transparent_hugepage"
 #define SETTING_BYTES 64
 
@@ -142,6 +146,17 @@ void td_os_advise_hugepages(void *address, size_t bytes, bool wanted) {
     count_call();
     madvise(address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     errno = saved_errno;
+}
+
+int td_os_collapse(void *address, size_t bytes) {
+    int saved_errno = errno;
+    td_os_advise_hugepages(address, bytes, true);
+    count_call();
+    int result = madvise(address, bytes, MADV_COLLAPSE) != 0 ? -errno : 0;
+    if (result != 0)
+        td_os_advise_hugepages(address, bytes, false);
+    errno = saved_errno;
+    return result;
 }
 
 // What a file of the kernel's says, "" if there is no such file. Past the C library, whose open others may have

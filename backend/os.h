@@ -36,6 +36,10 @@ void *td_os_find_place(size_t bytes);
 // Asks for, or declines, transparent hugepages. Advice: failure does not matter.
 void td_os_advise_hugepages(void *address, size_t bytes, bool wanted);
 
+// Makes one hugepage of a segment, what is not resident reads as zeros, and asks for it to stay one. Returns 0 or the
+// negated error, and then hugepages are declined: -EINVAL before Linux 6.1, -ENOMEM or -EAGAIN without a hugepage.
+int td_os_collapse(void *address, size_t bytes);
+
 // Whether the kernel gives hugepages of a segment's size to who asks for them, in this process; true where that cannot
 // be told.
 bool td_os_gives_hugepages(void);

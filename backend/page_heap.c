@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "backend/free_runs.h"
+#include "backend/hugepage.h"
 #include "backend/os.h"
 #include "backend/page_map.h"
 #include "backend/run_store.h"
@@ -131,13 +132,17 @@ struct td_span *td_page_heap_alloc(size_t pages, size_t align_pages, size_t clas
         if (!has_memory)
             span = take_span_locked(pages, align_pages, true, was_clean);
     }
+    bool is_missed = false;
     if (td_likely(span != NULL)) {
         span->class_index = (uint8_t)class_index;
         span->state = class_index != 0 ? TD_SPAN_SMALL : TD_SPAN_LARGE;
         td_backend_note_used(pages * TD_PAGE_BYTES);
         td_backend_small_span_bytes += class_index != 0 ? pages * TD_PAGE_BYTES : 0;
+        is_missed = *was_clean && td_hugepage_note_reuse_locked(td_segment_of_span(span), pages);
     }
     td_run_store_leave();
+    if (td_unlikely(is_missed))
+        td_hugepage_make_whole(td_segment_of_span(span));
     if (span == NULL)
         errno = ENOMEM;
     else if (class_index != 0)
@@ -150,7 +155,7 @@ struct td_segment *td_page_heap_segment_of(uintptr_t address) {
 }
 
 void td_page_heap_free_locked(struct td_span *span) {
-    struct td_segment *segment = td_page_heap_segment_of(span->start);
+    struct td_segment *segment = td_segment_of_span(span);
     td_backend_note_unused(span->pages * TD_PAGE_BYTES);
     td_backend_small_span_bytes -= span->class_index != 0 ? span->pages * TD_PAGE_BYTES : 0;
     td_segment_return_span(segment, span);
@@ -166,7 +171,7 @@ void td_page_heap_free(struct td_span *span) {
 }
 
 bool td_page_heap_resize(struct td_span *span, size_t pages) {
-    struct td_segment *segment = td_page_heap_segment_of(span->start);
+    struct td_segment *segment = td_segment_of_span(span);
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     size_t old_pages = span->pages;
     bool is_done = td_segment_resize_span(segment, span, pages);

@@ -6,6 +6,7 @@
 
 #include "backend/backend.h"
 #include "backend/free_runs.h"
+#include "backend/hugepage.h"
 #include "backend/large_tail.h"
 #include "backend/os.h"
 #include "backend/page_heap.h"
@@ -135,11 +136,6 @@ static bool hold_range(struct td_segment *segment, size_t *page, size_t *pages) 
     return false;
 }
 
-// Called without the lock, while something in the segment is held: the kernel is not to make one hugepage of it again.
-static void decline_hugepage(const struct td_segment *segment) {
-    td_os_advise_hugepages((void *)segment->run.base, TD_SEGMENT_BYTES, false);
-}
-
 // Whether the segment, found before the lock was given up, may be purged still. Descriptors of segments stay such.
 static bool may_purge_locked(const struct td_segment *segment) {
     return td_page_map_run((const void *)segment->run.base) == &segment->run &&
@@ -150,6 +146,7 @@ static bool may_purge_locked(const struct td_segment *segment) {
 static void purge_segment(struct td_segment *segment, size_t *purged) {
     size_t total = 0;
     size_t page = 0, pages = 0;
+    td_hugepage_enter();
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     bool may_purge = may_purge_locked(segment);
     // Locked memory, and less than a page of the system's, stay dirty: then the next segment's turn comes.
@@ -157,11 +154,10 @@ static void purge_segment(struct td_segment *segment, size_t *purged) {
         segment->is_tried = true;
     while (may_purge && hold_range(segment, &page, &pages)) {
         uintptr_t base = segment->run.base;
-        bool was_huge = segment->run.is_huge;
-        td_store_relaxed(&segment->run.is_huge, false);
+        bool was_huge = td_hugepage_split_locked(segment);
         td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
         if (was_huge)
-            decline_hugepage(segment);
+            td_hugepage_decline(segment);
         bool is_clean = td_os_purge((void *)(base + page * TD_PAGE_BYTES), pages * TD_PAGE_BYTES) == 0;
         td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
         td_segment_release_pages(segment, page, pages, is_clean);
@@ -173,6 +169,7 @@ static void purge_segment(struct td_segment *segment, size_t *purged) {
         page += pages;
     }
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    td_hugepage_leave();
     *purged += total;
 }
 
@@ -252,17 +249,18 @@ static bool may_split(struct td_segment *segment) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     bool may = !segment->stays_whole && used_bytes_locked(segment) <= HUGE_USED_MAX * TD_PAGE_BYTES;
     segment->stays_whole = !may;
-    if (may)
-        td_store_relaxed(&segment->run.is_huge, false);
+    bool was_huge = may && td_hugepage_split_locked(segment);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    if (may)
-        decline_hugepage(segment);
+    if (was_huge)
+        td_hugepage_decline(segment);
     return may;
 }
 
 size_t td_backend_purge_pages(uintptr_t address, size_t bytes) {
-    if (!may_split(td_segment_of_run(td_page_map_run((const void *)address))) ||
-        td_os_purge((void *)address, bytes) != 0)
+    td_hugepage_enter();
+    bool is_done = may_split(td_page_heap_segment_of(address)) && td_os_purge((void *)address, bytes) == 0;
+    td_hugepage_leave();
+    if (!is_done)
         return 0;
     td_add_relaxed(&purged_bytes, bytes);
     return bytes;

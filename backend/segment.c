@@ -95,6 +95,7 @@ void td_segment_init(struct td_segment *segment, uintptr_t base, bool is_dirty) 
     segment->run = (struct td_segment_run){.base = base, .segments = 1, .state = TD_RUN_SPANS};
     segment->used_pages = 0;
     segment->is_tried = false;
+    segment->is_split = false;
     segment->stays_whole = false;
     segment->longest_free = TD_SEGMENT_PAGES;
     segment->dirty_free = is_dirty ? TD_SEGMENT_PAGES : 0;
@@ -159,6 +160,11 @@ void td_segment_release_pages(struct td_segment *segment, size_t page, size_t pa
         clear_range(segment->dirty, page, pages);
         segment->dirty_free = (uint16_t)(segment->dirty_free - pages);
     }
+}
+
+void td_segment_set_dirty(struct td_segment *segment) {
+    memset(segment->dirty, 0xff, sizeof segment->dirty);
+    segment->dirty_free = (uint16_t)(TD_SEGMENT_PAGES - segment->used_pages);
 }
 
 void td_segment_check(const struct td_segment *segment) {

@@ -65,6 +65,7 @@ struct td_segment {
     uint16_t longest_free;                 // pages in the longest free run
     uint16_t dirty_free;                   // pages that are dirty and not used
     bool is_tried;                         // by the purge under way
+    bool is_split;                         // was a hugepage until the purge split it
     bool stays_whole;                      // a hugepage of which much was in use when it was last looked at
     uint64_t used[TD_SEGMENT_WORDS];       // a bit per page
     uint64_t dirty[TD_SEGMENT_WORDS];      // a bit per page, set: was handed out since it was last clean
@@ -78,6 +79,12 @@ _Static_assert(offsetof(struct td_segment, run) == 0, "a run in state spans is a
 
 static inline struct td_segment *td_segment_of_run(struct td_segment_run *run) {
     return (struct td_segment *)run;
+}
+
+// The segment of a span that is in use.
+static inline struct td_segment *td_segment_of_span(const struct td_span *span) {
+    const struct td_span *first = span - (span->start >> TD_PAGE_SHIFT) % TD_SEGMENT_PAGES;
+    return (struct td_segment *)((uintptr_t)first - offsetof(struct td_segment, spans));
 }
 
 // Makes `segment` describe an empty segment at `base`. With `is_dirty` its pages may hold anything, else zeros.
@@ -102,6 +109,9 @@ bool td_segment_next_dirty_range(const struct td_segment *segment, size_t *page,
 // Keeps free dirty pages from being taken while they are given back to the operating system, and frees them again.
 void td_segment_hold_pages(struct td_segment *segment, size_t page, size_t pages);
 void td_segment_release_pages(struct td_segment *segment, size_t page, size_t pages, bool are_clean);
+
+// All of the segment is resident.
+void td_segment_set_dirty(struct td_segment *segment);
 
 // Aborts if the segment's counts do not match its bitmaps. Debug builds only.
 void td_segment_check(const struct td_segment *segment);

@@ -111,6 +111,9 @@
 // it is the former.
 #define TD_HUGE_OBJECT_HEAP_BYTES ((size_t)64 << 20)
 
+// How much of what was given back is used again within a tick when hugepages that were split are made whole.
+#define TD_REUSED_BYTES_MIN ((size_t)4 << 20)
+
 _Static_assert(TD_SEGMENT_PAGES == 256, "a page's index within its segment is a byte");
 _Static_assert(TD_MAX_SPAN_BYTES % TD_PAGE_BYTES == 0, "spans are whole pages");
 _Static_assert(TD_BIN_MAX >= TD_BATCH_MAX, "a bin takes a whole batch");

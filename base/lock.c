@@ -38,8 +38,8 @@ static void note_released(enum td_lock_rank rank) {
 }
 
 void td_lock_check_none_held(const char *what) {
-    const unsigned across_calls =
-        1u << TD_RANK_MAINTENANCE | 1u << TD_RANK_TRANSFER | 1u << TD_RANK_GROWTH | 1u << TD_RANK_METADATA;
+    const unsigned across_calls = 1u << TD_RANK_MAINTENANCE | 1u << TD_RANK_TRANSFER | 1u << TD_RANK_HUGEPAGE |
+                                  1u << TD_RANK_GROWTH | 1u << TD_RANK_METADATA;
     if (TD_DEBUG && bypass_depth == 0 && (held_ranks & ~across_calls) != 0)
         td_fatal(what);
 }

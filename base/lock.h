@@ -15,6 +15,7 @@ enum td_lock_rank {
     TD_RANK_SLAB,         // a slab of the locked mode
     TD_RANK_TRANSFER,     // the numbers of batches; held across system calls that map their memory
     TD_RANK_CENTRAL,      // a class's central free list
+    TD_RANK_HUGEPAGE,     // one thread at a time splits hugepages or makes some; held across system calls
     TD_RANK_GROWTH,       // one thread at a time maps segments; held across system calls
     TD_RANK_BACKEND,      // segments, their pages, free runs of segments
     TD_RANK_METADATA,     // descriptors' memory; held across system calls that map it

@@ -16,7 +16,7 @@
 #define BUCKET_NONE BUCKET_COUNT
 
 // A span's `age`, as the purge's hand left it.
-enum { AGE_USED, AGE_UNUSED, AGE_PURGED };
+enum { AGE_USED, AGE_UNUSED, AGE_PURGED, AGE_WITHOUT_PAGES };
 
 // Spans that the hand passes at once, at most: the lock is held meanwhile. And at one tick, which one allocation waits
 // for: by the default decay it comes around more slowly where a class has more than some 80,000 spans.
@@ -117,15 +117,17 @@ static bool add_span(struct central_list *list, size_t class_index, struct td_sp
     return true;
 }
 
-// Takes up to `count` objects, as many as `*words` has room for. Makes a span if there are none and `may_grow`.
-static void take_objects(size_t class_index, size_t count, bool may_grow, struct td_object_words *words) {
+// Takes up to `count` objects, as many as `*words` has room for. Makes a span if there are none and `may_grow`. Ends
+// with a span whose pages were given back, and returns it; else NULL.
+static struct td_span *take_objects(size_t class_index, size_t count, bool may_grow, struct td_object_words *words) {
     const struct td_class_info *info = &td_class_info[class_index];
     struct central_list *list = &lists[class_index];
     struct td_span *surplus = NULL;
+    struct td_span *reused = NULL;
     size_t taken = 0;
     words->count = 0;
     list_lock(list);
-    while (taken < count && words->count < TD_OBJECT_WORDS) {
+    while (taken < count && words->count < TD_OBJECT_WORDS && reused == NULL) {
         struct td_span *span = fullest_span(list);
         if (span == NULL) {
             // What there is is enough: a short batch costs less than memory that nobody asked for.
@@ -134,6 +136,7 @@ static void take_objects(size_t class_index, size_t count, bool may_grow, struct
             continue;
         }
         size_t now = td_objects_take(span, count - taken, words);
+        reused = span->age == AGE_PURGED ? span : NULL;
         span->age = AGE_USED;
         taken += now;
         list->free_objects -= now;
@@ -142,15 +145,19 @@ static void take_objects(size_t class_index, size_t count, bool may_grow, struct
     list_unlock(list);
     if (surplus != NULL)
         td_backend_free_span(surplus);
+    return reused;
 }
 
 size_t td_central_fetch(size_t class_index, void **objects, size_t count) {
     struct td_object_words words;
+    struct td_span *reused;
     size_t fetched = 0;
     do {
-        take_objects(class_index, count - fetched, fetched == 0, &words);
+        reused = take_objects(class_index, count - fetched, fetched == 0, &words);
+        if (td_unlikely(reused != NULL))
+            td_backend_note_reuse(reused);
         fetched += td_objects_list(&words, objects + fetched);
-    } while (fetched < count && words.count == TD_OBJECT_WORDS);
+    } while (fetched < count && (words.count == TD_OBJECT_WORDS || reused != NULL));
     return fetched;
 }
 
@@ -250,9 +257,9 @@ static void release_objects(struct central_list *list, struct td_span *span, con
 // Gives the span's free pages back, until some are refused, and adds their bytes to `*bytes`. Their objects count as
 // in use meanwhile: so nobody takes them, and the span stays. False if there are none.
 static bool purge_span(struct central_list *list, size_t class_index, struct td_span *span, size_t *bytes) {
-    span->age = AGE_PURGED;
     struct td_free_pages pages;
     bool has_pages = td_free_pages_next(span, span->start, &pages);
+    span->age = has_pages ? AGE_PURGED : AGE_WITHOUT_PAGES;
     for (bool goes_on = has_pages; goes_on;) {
         hold_objects(list, span, &pages);
         list_unlock(list);
@@ -297,6 +304,11 @@ static size_t take_visits(struct central_list *list, uint64_t decay_ms) {
     return td_min(visits, VISITS_PER_TICK);
 }
 
+// Whether the span may have pages to give back. One that gave back what it had has them again in a new hugepage.
+static bool may_purge(const struct td_span *span) {
+    return span->age < AGE_PURGED || (span->age == AGE_PURGED && td_backend_is_huge(span));
+}
+
 // Has the hand pass `visits` spans: those that are `age` at least give their free pages back, the others grow older.
 // Returns the bytes, and takes the spans that were to give some off `*spans_left`; ends when that is 0.
 static size_t pass_spans_at_once(size_t class_index, size_t visits, int age, size_t *spans_left) {
@@ -309,7 +321,7 @@ static size_t pass_spans_at_once(size_t class_index, size_t visits, int age, siz
             break;
         if (span->age < age)
             span->age++;
-        else if (span->age != AGE_PURGED)
+        else if (may_purge(span))
             *spans_left -= purge_span(list, class_index, span, &bytes);
     }
     list_unlock(list);

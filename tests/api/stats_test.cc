@@ -277,6 +277,7 @@ std::map<std::string, uint64_t> fields_of(const struct tandem_stats &stats) {
         {"system_calls", stats.system_calls},
         {"remote_fences", stats.remote_fences},
         {"purged_bytes", stats.purged_bytes},
+        {"hugepages_rebuilt", stats.hugepages_rebuilt},
     };
 }
 

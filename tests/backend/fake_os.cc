@@ -22,6 +22,7 @@ std::mutex mutex;
 std::map<uintptr_t, size_t> mappings;       // guarded by mutex; bytes by begin
 std::map<uintptr_t, bool> hugepage_advice;  // guarded by mutex; by segment
 std::vector<fake_os::range> purge_calls;    // guarded by mutex
+std::vector<uintptr_t> collapse_calls;      // guarded by mutex
 uint64_t clock_ms = 1000;                   // guarded by mutex
 uint64_t calls;                             // guarded by mutex
 size_t bytes_left = SIZE_MAX;               // guarded by mutex
@@ -31,6 +32,7 @@ std::function<void()> during_next_purge;    // guarded by mutex
 std::function<void()> during_next_advice;   // guarded by mutex
 bool purges_fail;                           // guarded by mutex
 bool unmaps_fail;                           // guarded by mutex
+bool collapses_fail;                        // guarded by mutex
 uintptr_t locked_segment;                   // guarded by mutex
 fake_os::moves moves_do;                    // guarded by mutex
 int move_calls;                             // guarded by mutex; since moves were told what to do
@@ -128,6 +130,11 @@ void fake_os::forget_purges() {
     purge_calls.clear();
 }
 
+std::vector<uintptr_t> fake_os::take_collapses() {
+    std::lock_guard<std::mutex> guard(mutex);
+    return std::exchange(collapse_calls, {});
+}
+
 bool fake_os::wants_hugepages(uintptr_t address) {
     std::lock_guard<std::mutex> guard(mutex);
     auto found = hugepage_advice.find(address / TD_SEGMENT_BYTES);
@@ -147,6 +154,11 @@ void fake_os::fail_purges(bool fails) {
 void fake_os::fail_unmaps(bool fails) {
     std::lock_guard<std::mutex> guard(mutex);
     unmaps_fail = fails;
+}
+
+void fake_os::fail_collapses(bool fails) {
+    std::lock_guard<std::mutex> guard(mutex);
+    collapses_fail = fails;
 }
 
 void fake_os::lock_segment_of(const void *pointer) {
@@ -299,6 +311,16 @@ void td_os_advise_hugepages(void *address, size_t bytes, bool wanted) {
     for (size_t offset = 0; offset < bytes; offset += TD_SEGMENT_BYTES) {
         hugepage_advice[(address_of(address) + offset) / TD_SEGMENT_BYTES] = wanted;
     }
+}
+
+int td_os_collapse(void *address, size_t bytes) {
+    std::lock_guard<std::mutex> guard(mutex);
+    count_call();
+    collapse_calls.push_back(address_of(address));
+    bool may_collapse = !collapses_fail && bytes == TD_SEGMENT_BYTES && address_of(address) % bytes == 0 &&
+                        is_mapped_locked(address_of(address), bytes);
+    hugepage_advice[address_of(address) / TD_SEGMENT_BYTES] = may_collapse;
+    return may_collapse ? 0 : -EAGAIN;
 }
 
 uint64_t td_os_clock_ms(void) {

@@ -25,6 +25,8 @@ std::vector<range> purges();
 size_t purged_bytes();
 void forget_purges();
 
+// The segments that td_os_collapse was asked to make hugepages of since this was called last, what failed included.
+std::vector<uintptr_t> take_collapses();
 // Whether the last advice for the byte was for hugepages.
 bool wants_hugepages(uintptr_t address);
 
@@ -36,6 +38,7 @@ void set_page_bytes(size_t bytes);
 // What fails until told otherwise.
 void fail_purges(bool fails);
 void fail_unmaps(bool fails);
+void fail_collapses(bool fails);
 // Nothing in the segment of `pointer` can be given back, as with mlock(2); nullptr for none.
 void lock_segment_of(const void *pointer);
 enum class moves {

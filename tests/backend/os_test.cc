@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdarg>
 #include <cstddef>
@@ -91,6 +92,25 @@ TEST(os, tells_whether_a_part_is_locked_and_keeps_errno) {
     EXPECT_FALSE(td_os_is_locked(memory, 2 * page));
     EXPECT_EQ(errno, ENOTTY);
     td_os_unmap(memory, 4 * page);
+}
+
+TEST(os, a_hugepage_has_the_contents_of_the_pages_before_and_errno_is_kept) {
+    char *memory = static_cast<char *>(td_os_map(2 * mib, 2 * mib));
+    td_os_advise_hugepages(memory, 2 * mib, false);
+    memset(memory + mib, 0xa5, 8192);
+    errno = ENOTTY;
+    int result = td_os_collapse(memory, 2 * mib);
+    EXPECT_EQ(errno, ENOTTY);
+    EXPECT_TRUE(reads_as_zeros(memory, mib));
+    EXPECT_TRUE(is_filled(memory + mib, static_cast<char>(0xa5), 8192));
+    EXPECT_TRUE(reads_as_zeros(memory + mib + 8192, mib - 8192));
+    unsigned char is_resident[512];
+    if (result == 0 && td_os_page_bytes() == 4096) {
+        td_os_purge(memory, 4096);  // of the hugepage, the rest stays
+        ASSERT_EQ(mincore(memory, 2 * mib, is_resident), 0);
+        EXPECT_EQ(std::count(is_resident, is_resident + 512, 1), 511);
+    }
+    td_os_unmap(memory, 2 * mib);
 }
 
 TEST(os, moves_pages_with_their_contents) {

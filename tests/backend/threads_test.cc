@@ -70,6 +70,14 @@ void resize(std::mt19937 *random, object *it) {
     }
 }
 
+// As a central free list does with a span in use whose objects on some pages are free.
+void use_again(object *it) {
+    if (it->span != nullptr && td_backend_purge_pages(it->span->start, TD_PAGE_BYTES) != 0) {
+        td_backend_note_reuse(it->span);
+        it->write();
+    }
+}
+
 void work(unsigned seed, std::atomic<int> *failures) {
     std::mt19937 random(seed);
     std::vector<object> objects;
@@ -85,6 +93,7 @@ void work(unsigned seed, std::atomic<int> *failures) {
             }
         } else if (action < 6) {
             resize(&random, &objects[which]);
+            use_again(&objects[which]);
         } else {
             if (!give_back(objects[which])) {
                 failures->fetch_add(1, std::memory_order_relaxed);

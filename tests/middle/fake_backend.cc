@@ -30,6 +30,8 @@ std::function<void()> during_next_span;
 std::function<void()> during_next_purge;
 std::vector<fake_backend::range> purged;
 bool purges_fail;
+std::vector<uintptr_t> reused;
+bool all_are_huge;
 uint64_t clock_ms = 1000;
 uint64_t last_maintained_ms;
 int prepared;
@@ -89,6 +91,14 @@ void fake_backend::refuse_purges(bool refuses) {
 
 void fake_backend::while_purging(std::function<void()> action) {
     during_next_purge = std::move(action);
+}
+
+std::vector<uintptr_t> fake_backend::take_reused() {
+    return std::exchange(reused, {});
+}
+
+void fake_backend::make_huge(bool is_huge) {
+    all_are_huge = is_huge;
 }
 
 uint64_t fake_backend::maintained_ms() {
@@ -153,6 +163,14 @@ size_t td_backend_purge_pages(uintptr_t address, size_t bytes) {
         std::exchange(during_next_purge, nullptr)();
     }
     return purges_fail ? 0 : bytes;
+}
+
+void td_backend_note_reuse(struct td_span *span) {
+    reused.push_back(span->start);
+}
+
+bool td_backend_is_huge(const struct td_span *) {
+    return all_are_huge;
 }
 
 uint64_t td_backend_decay_ms(void) {

@@ -8,7 +8,9 @@
 #include <vector>
 
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "allocator/tandem.h"
@@ -140,6 +142,88 @@ TEST(footprint, where_the_kernel_gives_no_hugepages_pages_between_objects_go_bac
     ASSERT_EQ(sscanf(outcome.out.c_str(), "%ld %ld", &before, &after), 2) << outcome;
     EXPECT_GT(before, 64 << 10) << outcome;
     EXPECT_LT(after, before / 2) << outcome;
+}
+
+// Whether the kernel makes hugepages of what is there when it is asked to, as Linux does from 6.1 on.
+bool kernel_makes_hugepages() {
+    constexpr size_t bytes = size_t{2} << 20;
+    void *memory = mmap(nullptr, 2 * bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        return false;
+    }
+    void *aligned = reinterpret_cast<void *>((reinterpret_cast<uintptr_t>(memory) + bytes - 1) & -bytes);
+    madvise(aligned, bytes, MADV_HUGEPAGE);
+    *static_cast<char *>(aligned) = 1;
+    constexpr int collapse = 25;  // MADV_COLLAPSE
+    bool does = madvise(aligned, bytes, collapse) == 0;
+    munmap(memory, 2 * bytes);
+    return does;
+}
+
+long minor_faults() {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_minflt;
+}
+
+constexpr size_t peak_object_bytes = 1000;
+constexpr size_t peak_objects = (size_t{64} << 20) / peak_object_bytes;
+
+// Allocates what is missing, zeroed, and writes to it; returns the page faults that took, or -1 if it was not zeroed.
+long fill(std::vector<void *> *objects) {
+    const long before = minor_faults();
+    for (void *&object : *objects) {
+        if (object != nullptr) {
+            continue;
+        }
+        object = opaque(calloc(1, peak_object_bytes));
+        const char *chars = static_cast<const char *>(object);
+        if (object == nullptr || chars[0] != 0 || memcmp(chars, chars + 1, peak_object_bytes - 1) != 0) {
+            return -1;
+        }
+        memset(object, 1, peak_object_bytes);
+    }
+    return minor_faults() - before;
+}
+
+// Prints the page faults and the resident set of two peaks, and of the trough between them, in which every hundredth
+// object stays.
+CHILD_ROLE(peak_twice) {
+    std::vector<void *> objects(peak_objects);
+    const long first_faults = fill(&objects);
+    const long first_kib = status_kib("VmRSS:");
+    for (size_t i = 0; i < objects.size(); i++) {
+        if (i % 100 != 0) {
+            free(objects[i]);
+            objects[i] = nullptr;
+        }
+    }
+    tandem_release_memory(SIZE_MAX);
+    const long trough_kib = status_kib("VmRSS:");
+    const long second_faults = fill(&objects);
+    const long second_kib = status_kib("VmRSS:");
+    printf("%ld %ld %ld %ld %ld\n", first_faults, first_kib, trough_kib, second_faults, second_kib);
+    for (void *object : objects) {
+        free(object);
+    }
+    return first_faults < 0 || second_faults < 0;
+}
+
+TEST(footprint, a_second_peak_has_hugepages_again_and_takes_no_more_than_the_first) {
+    if (!variant_is_tandem || !kernel_makes_hugepages()) {
+        GTEST_SKIP() << "not with glibc, or with this kernel";
+    }
+    child::outcome outcome = child::run("peak_twice");
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+    long first_faults, first_kib, trough_kib, second_faults, second_kib;
+    ASSERT_EQ(sscanf(outcome.out.c_str(), "%ld %ld %ld %ld %ld", &first_faults, &first_kib, &trough_kib, &second_faults,
+                     &second_kib),
+              5)
+        << outcome;
+    EXPECT_LT(trough_kib, first_kib / 2) << outcome;
+    // Page by page that would be some 12,000; until 4 MiB are used again it is.
+    EXPECT_LT(second_faults, first_faults + 3000) << outcome;
+    EXPECT_LT(second_kib, first_kib + 4096) << outcome;
 }
 
 }  // namespace

@@ -304,9 +304,10 @@ static size_t take_visits(struct central_list *list, uint64_t decay_ms) {
     return td_min(visits, VISITS_PER_TICK);
 }
 
-// Whether the span may have pages to give back. One that gave back what it had has them again in a new hugepage.
-static bool may_purge(const struct td_span *span) {
-    return span->age < AGE_PURGED || (span->age == AGE_PURGED && td_backend_is_huge(span));
+// What a span gave back is there again, as if it were used just now, once a hugepage was made of it.
+static void note_new_hugepage(struct td_span *span) {
+    if (span->age == AGE_PURGED && td_backend_is_huge(span))
+        span->age = AGE_USED;
 }
 
 // Has the hand pass `visits` spans: those that are `age` at least give their free pages back, the others grow older.
@@ -319,9 +320,10 @@ static size_t pass_spans_at_once(size_t class_index, size_t visits, int age, siz
         struct td_span *span = pass_span(list);
         if (span == NULL)
             break;
+        note_new_hugepage(span);
         if (span->age < age)
             span->age++;
-        else if (may_purge(span))
+        else if (span->age < AGE_PURGED)
             *spans_left -= purge_span(list, class_index, span, &bytes);
     }
     list_unlock(list);

@@ -327,6 +327,7 @@ TEST_F(central_purge, what_was_given_back_and_lies_in_a_new_hugepage_goes_again)
     fake_backend::take_purged();
     EXPECT_FALSE(purged_at_a_tick());
     fake_backend::make_huge(true);
+    EXPECT_FALSE(purged_at_a_tick()) << "as if it were used just now";
     EXPECT_TRUE(purged_at_a_tick());
     fake_backend::make_huge(false);
     EXPECT_FALSE(purged_at_a_tick());

@@ -138,11 +138,11 @@ sysroot_unpack() {
     unpack "$sysroot" "libc6:$deb_arch/$1" "libc6-dev:$deb_arch/$1" "$kernel_headers"
 }
 
-# stress_build OUTPUT: the stress with the percpu front end, linked statically against `sysroot`.
+# stress_build OUTPUT FRONT_END: the stress with that front end, linked statically against `sysroot`.
 stress_build() {
-    local output=$1 compiler_headers sources options
-    sources=("$root"/{base,backend,middle,frontends,frontends/percpu,allocator,tests/vm}/*.c)
-    options=(-O2 -g -Wall -Wextra -DNDEBUG -I"$root" -I"$root/frontends/percpu" -fno-builtin-malloc
+    local output=$1 front_end=$2 compiler_headers sources options
+    sources=("$root"/{base,backend,middle,frontends,"frontends/$front_end",allocator,tests/vm}/*.c)
+    options=(-O2 -g -Wall -Wextra -DNDEBUG -I"$root" -I"$root/frontends/$front_end" -fno-builtin-malloc
         -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free)
     compiler_headers=$("$cc" -print-file-name=include)
     # operator new refers to a C++ library only weakly: none is linked.

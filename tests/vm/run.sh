@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs the stress of the percpu front end's restartable sequences on machines that qemu emulates, x86-64 and aarch64, with
-# 2 and with 8 CPUs, under Debian sid's kernel, which enforces the newest rseq ABI; the program is linked statically against
-# Debian 12's libc, which registers rseq in the legacy form, and against sid's, which registers V2. With rseq switched off
-# in libc, Tandem registers an area of its own: that is run too. So is, with the fewest CPUs, Debian 12's kernel, which
-# has no mm_cid.
+# Runs the stress on machines that qemu emulates, x86-64 and aarch64, with 2 and with 8 CPUs, under Debian sid's kernel,
+# which enforces the newest rseq ABI: the percpu front end's restartable sequences in all modes, then the perthread front
+# end, which registers nothing ("none"). The program is linked statically against Debian 12's libc, which registers rseq
+# in the legacy form, and against sid's, which registers V2. With rseq switched off in libc, Tandem registers an area of
+# its own: that is run too. So is, with the fewest CPUs, Debian 12's kernel, which has no mm_cid.
 #
-# Usage: tests/vm/run.sh [--machine x86_64|aarch64] [--cpus N] [--registration legacy|v2|own|old-kernel] [--operations N]
-#                        [--timeout-s N] [--no-self-checks]
-# Without options it runs everything, some 30 minutes on 2 cores that are idle, two hours on busy ones; the first three may
+# Usage: tests/vm/run.sh [--machine x86_64|aarch64] [--cpus N] [--registration legacy|v2|own|old-kernel|none]
+#                        [--operations N] [--timeout-s N] [--no-self-checks]
+# Without options it runs everything, some 40 minutes on 2 cores that are idle, two hours on busy ones; the first three may
 # be repeated. Installs the Debian packages that are missing (as root, or with sudo). Downloads the other releases' packages
 # from the mirror that this system uses, by an apt of its own. All that it makes lies in ~/.cache/tandem/vm, or in
 # $TANDEM_VM_FOLDER.
@@ -43,15 +43,16 @@ while [ $# -gt 0 ]; do
 done
 [ ${#machines[@]} -gt 0 ] || machines=(x86_64 aarch64)
 [ ${#cpu_counts[@]} -gt 0 ] || cpu_counts=(2 8)
-[ ${#registrations[@]} -gt 0 ] || registrations=(legacy v2 own old-kernel)
+[ ${#registrations[@]} -gt 0 ] || registrations=(legacy v2 own old-kernel none)
 for name in "${machines[@]}"; do [[ $name =~ ^(x86_64|aarch64)$ ]] || usage; done
-for name in "${registrations[@]}"; do [[ $name =~ ^(legacy|v2|own|old-kernel)$ ]] || usage; done
+for name in "${registrations[@]}"; do [[ $name =~ ^(legacy|v2|own|old-kernel|none)$ ]] || usage; done
 
 # The suites whose libc registers rseq in that form and whose kernel is booted, and what the program finds then. Sets
-# `suite`, `kernel_suite`, `environment`, `wanted_libc`, `wanted_mode` and `wanted_index`.
+# `suite`, `kernel_suite`, `front_end`, `environment`, `wanted_libc`, `wanted_mode` and `wanted_index`.
 registration_select() {
     environment=
     kernel_suite=sid
+    front_end=percpu
     wanted_mode='rseq (glibc)'
     wanted_index=mm_cid
     case $1 in
@@ -59,6 +60,7 @@ registration_select() {
     v2) suite=sid wanted_libc=V2 ;;
     old-kernel) suite=bookworm kernel_suite=bookworm wanted_libc=legacy wanted_index=cpu_id ;;
     own) suite=sid wanted_libc=none wanted_mode='rseq (own)' environment=GLIBC_TUNABLES=glibc.pthread.rseq=0 ;;
+    none) suite=sid front_end=perthread wanted_libc=V2 wanted_mode=thread-local wanted_index=thread ;;
     esac
 }
 
@@ -92,9 +94,9 @@ judge() {
 # prepare REGISTRATION: builds the program for the machine selected. Sets `program`, `initramfs` and `kernel`.
 prepare() {
     registration_select "$1"
-    program=$folder/stress-$machine-$suite
+    program=$folder/stress-$machine-$suite-$front_end
     initramfs=$program.cpio.gz
-    kernel_unpack "$kernel_suite" && sysroot_unpack "$suite" && stress_build "$program" &&
+    kernel_unpack "$kernel_suite" && sysroot_unpack "$suite" && stress_build "$program" "$front_end" &&
         initramfs_make "$program" "$initramfs"
 }
 

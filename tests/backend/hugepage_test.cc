@@ -17,7 +17,6 @@ extern "C" {
 
 namespace {
 
-constexpr size_t mib = size_t{1} << 20;
 constexpr size_t object_bytes = 128 << 10;
 constexpr size_t objects_in_segment = TD_SEGMENT_BYTES / object_bytes;
 constexpr size_t segments = 6;

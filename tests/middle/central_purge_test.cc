@@ -12,7 +12,26 @@
 
 namespace {
 
-using central_purge = central_list;
+class central_purge : public central_list {
+  protected:
+    struct thinned {
+        objects kept;
+        objects freed;  // by address
+    };
+
+    // Takes all objects of so many spans and gives them back, but for the first of each.
+    static thinned thin_out(size_t class_index, size_t spans) {
+        const size_t span_objects = td_class_info[class_index].span_objects;
+        objects all = fetch_exactly(class_index, spans * span_objects);
+        std::sort(all.begin(), all.end());
+        thinned result;
+        for (size_t i = 0; i < all.size(); i++) {
+            (i % span_objects == 0 ? result.kept : result.freed).push_back(all[i]);
+        }
+        give_back(class_index, result.freed);
+        return result;
+    }
+};
 
 // Whether the range holds a part of one of the objects.
 bool holds_any(uintptr_t start, size_t bytes, const objects &some, size_t object_bytes) {
@@ -69,16 +88,7 @@ TEST_F(central_purge, purging_reaches_every_span_wherever_the_ticks_left_off) {
     constexpr size_t spans = 100;
     constexpr uint64_t decay_ms = 80 * TD_TICK_MS;
     for (int ticks = 0; ticks < 40; ticks++) {
-        objects kept;
-        objects others = fetch_exactly(class_index, spans * td_class_info[class_index].span_objects);
-        std::sort(others.begin(), others.end());
-        for (size_t i = 0; i < spans; i++) {
-            const auto first =
-                others.begin() + static_cast<std::ptrdiff_t>(i * (td_class_info[class_index].span_objects - 1));
-            kept.push_back(*first);
-            others.erase(first);
-        }
-        give_back(class_index, others);
+        const objects kept = thin_out(class_index, spans).kept;
         size_t left = SIZE_MAX;
         for (int i = 0; i < ticks; i++) {
             td_central_purge_idle(class_index, decay_ms, &left);
@@ -91,20 +101,16 @@ TEST_F(central_purge, purging_reaches_every_span_wherever_the_ticks_left_off) {
 
 TEST_F(central_purge, what_was_purged_is_handed_out_again) {
     constexpr size_t class_index = 32;  // 1024 bytes, eight in a page
-    objects in_use = fetch_exactly(class_index, td_class_info[class_index].span_objects);
-    std::sort(in_use.begin(), in_use.end());
-    objects others(in_use.begin() + 1, in_use.end());
-    in_use.resize(1);
-    give_back(class_index, others);
+    const thinned span = thin_out(class_index, 1);
     EXPECT_EQ(td_central_purge(class_index), os_page_bytes);
-    objects again = fetch_exactly(class_index, others.size());
+    objects again = fetch_exactly(class_index, span.freed.size());
     std::sort(again.begin(), again.end());
-    EXPECT_EQ(again, others);
+    EXPECT_EQ(again, span.freed);
     EXPECT_EQ(fake_backend::spans().size(), 1u);
     give_back(class_index, again);
     fake_backend::take_purged();
     EXPECT_EQ(td_central_purge(class_index), os_page_bytes) << "used since, and free again";
-    give_back(class_index, in_use);
+    give_back(class_index, span.kept);
     fake_backend::take_purged();
 }
 
@@ -206,16 +212,7 @@ TEST_F(central_purge, pages_that_were_refused_go_back_when_they_can) {
 TEST_F(central_purge, spans_that_are_refused_count_as_spans_that_were_tried) {
     constexpr size_t class_index = 32;
     constexpr size_t spans = 10;
-    objects kept;
-    objects others = fetch_exactly(class_index, spans * td_class_info[class_index].span_objects);
-    std::sort(others.begin(), others.end());
-    for (size_t i = 0; i < spans; i++) {
-        const auto first =
-            others.begin() + static_cast<std::ptrdiff_t>(i * (td_class_info[class_index].span_objects - 1u));
-        kept.push_back(*first);
-        others.erase(first);
-    }
-    give_back(class_index, others);
+    const objects kept = thin_out(class_index, spans).kept;
     fake_backend::refuse_purges(true);
     size_t left = 0;
     td_central_purge_idle(class_index, 0, &left);
@@ -266,13 +263,10 @@ TEST_F(central_purge, without_decay_a_span_that_was_just_used_keeps_its_pages_un
         give_back(class_index, {in_use[0]});
     }
 }
+
 TEST_F(central_purge, says_once_that_pages_are_used_again) {
     constexpr size_t class_index = 32;  // 1024 bytes, eight in a page
-    objects in_use = fetch_exactly(class_index, td_class_info[class_index].span_objects);
-    std::sort(in_use.begin(), in_use.end());
-    objects others(in_use.begin() + 1, in_use.end());
-    in_use.resize(1);
-    give_back(class_index, others);
+    const objects kept = thin_out(class_index, 1).kept;
     objects again = fetch_exactly(class_index, 1);
     EXPECT_TRUE(fake_backend::take_reused().empty()) << "none has gone";
     give_back(class_index, again);
@@ -284,7 +278,7 @@ TEST_F(central_purge, says_once_that_pages_are_used_again) {
     EXPECT_TRUE(fake_backend::take_reused().empty());
     again.insert(again.end(), more.begin(), more.end());
     give_back(class_index, again);
-    give_back(class_index, in_use);
+    give_back(class_index, kept);
     fake_backend::take_purged();
 }
 
@@ -293,31 +287,20 @@ TEST_F(central_purge, a_batch_from_many_spans_tells_of_each) {
     constexpr size_t class_index = 48;  // 4 KiB
     constexpr size_t spans = 10;
     const size_t span_objects = td_class_info[class_index].span_objects;
-    objects others = fetch_exactly(class_index, spans * span_objects);
-    std::sort(others.begin(), others.end());
-    objects kept;
-    for (size_t i = 0; i < spans; i++) {
-        const auto last = others.begin() + static_cast<std::ptrdiff_t>(i * (span_objects - 1));
-        kept.push_back(*last);
-        others.erase(last);
-    }
-    give_back(class_index, others);
-    EXPECT_EQ(td_central_purge(class_index), others.size() * td_class_bytes(class_index));
+    const thinned all = thin_out(class_index, spans);
+    EXPECT_EQ(td_central_purge(class_index), all.freed.size() * td_class_bytes(class_index));
     objects batch = fetch(class_index, 3 * (span_objects - 1));
     EXPECT_EQ(batch.size(), 3 * (span_objects - 1));
     EXPECT_EQ(fake_backend::take_reused().size(), 3u);
     give_back(class_index, batch);
-    give_back(class_index, kept);
+    give_back(class_index, all.kept);
     fake_backend::take_purged();
 }
 
 TEST_F(central_purge, what_was_given_back_and_lies_in_a_new_hugepage_goes_again) {
     constexpr size_t class_index = 32;  // 1024 bytes, eight in a page
     constexpr uint64_t decay_ms = 2 * TD_TICK_MS;
-    objects in_use = fetch_exactly(class_index, td_class_info[class_index].span_objects);
-    std::sort(in_use.begin(), in_use.end());
-    give_back(class_index, objects(in_use.begin() + 1, in_use.end()));
-    in_use.resize(1);
+    const objects kept = thin_out(class_index, 1).kept;
     EXPECT_EQ(td_central_purge(class_index), os_page_bytes);
     auto purged_at_a_tick = [] {
         size_t left = SIZE_MAX;
@@ -331,7 +314,7 @@ TEST_F(central_purge, what_was_given_back_and_lies_in_a_new_hugepage_goes_again)
     EXPECT_TRUE(purged_at_a_tick());
     fake_backend::make_huge(false);
     EXPECT_FALSE(purged_at_a_tick());
-    give_back(class_index, in_use);
+    give_back(class_index, kept);
 }
 
 using central_purge_death_test = central_list;

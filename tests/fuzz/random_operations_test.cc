@@ -1,7 +1,7 @@
 // Millions of random operations, all functions mixed, against a naive model.
 //
-// TANDEM_FUZZ_SEED=N takes that seed instead of the built-in ones, TANDEM_FUZZ_STEPS=N so many steps for each; a
-// failure prints its seed.
+// TANDEM_FUZZ_SEED=N takes that seed instead of the built-in ones, or a new one if N is 0; TANDEM_FUZZ_STEPS=N takes so
+// many steps for each. A failure prints its seed.
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -28,12 +28,17 @@ size_t step_count(size_t usual) {
 
 // The seeds to try: always the same ones, and one that nobody has tried before.
 std::vector<uint64_t> seeds() {
-    if (getenv("TANDEM_FUZZ_SEED") != nullptr) {
-        return {from_environment("TANDEM_FUZZ_SEED", 0)};
+    const bool is_chosen = getenv("TANDEM_FUZZ_SEED") != nullptr;
+    const uint64_t chosen = from_environment("TANDEM_FUZZ_SEED", 0);
+    if (chosen != 0) {
+        return {chosen};
     }
     uint32_t fresh = 0;
     if (getrandom(&fresh, sizeof fresh, 0) != sizeof fresh) {
         abort();
+    }
+    if (is_chosen) {
+        return {fresh};
     }
     return {1, 2, fresh};
 }

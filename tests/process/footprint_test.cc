@@ -8,7 +8,6 @@
 #include <vector>
 
 #include <pthread.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
 #include "tests/process/child.h"
+#include "tests/process/hugepages.h"
 #include "tests/process/resident.h"
 #include "tests/variant/variant.h"
 #include "gtest/gtest.h"
@@ -142,22 +142,6 @@ TEST(footprint, where_the_kernel_gives_no_hugepages_pages_between_objects_go_bac
     ASSERT_EQ(sscanf(outcome.out.c_str(), "%ld %ld", &before, &after), 2) << outcome;
     EXPECT_GT(before, 64 << 10) << outcome;
     EXPECT_LT(after, before / 2) << outcome;
-}
-
-// Whether the kernel makes hugepages of what is there when it is asked to, as Linux does from 6.1 on.
-bool kernel_makes_hugepages() {
-    constexpr size_t bytes = size_t{2} << 20;
-    void *memory = mmap(nullptr, 2 * bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-        return false;
-    }
-    void *aligned = reinterpret_cast<void *>((reinterpret_cast<uintptr_t>(memory) + bytes - 1) & -bytes);
-    madvise(aligned, bytes, MADV_HUGEPAGE);
-    *static_cast<char *>(aligned) = 1;
-    constexpr int collapse = 25;  // MADV_COLLAPSE
-    bool does = madvise(aligned, bytes, collapse) == 0;
-    munmap(memory, 2 * bytes);
-    return does;
 }
 
 long minor_faults() {

@@ -62,14 +62,14 @@ size_t td_backend_mapped_bytes(void) {
     return td_run_store_mapped_bytes();
 }
 
-bool td_backend_is_huge(const struct td_span *span) {
-    return td_load_relaxed(&td_segment_of_span(span)->run.is_huge);
+uint8_t td_backend_rebuilds(const struct td_span *span) {
+    return td_load_relaxed(&td_segment_of_span(span)->rebuilds);
 }
 
-void td_backend_note_reuse(struct td_span *span) {
+void td_backend_note_reuse(struct td_span *span, size_t bytes) {
     struct td_segment *segment = td_segment_of_span(span);
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    bool is_missed = td_hugepage_note_reuse_locked(segment, span->pages);
+    bool is_missed = td_hugepage_note_reuse_locked(segment, bytes);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     if (is_missed)
         td_hugepage_make_whole(segment);

@@ -24,12 +24,14 @@ size_t td_backend_purge(size_t bytes);
 // `bytes`; 0 if they stay, since they are locked or part of a hugepage of which much is in use.
 size_t td_backend_purge_pages(uintptr_t address, size_t bytes);
 
-// Notes that a span's pages that were given back are used again; the caller has an object in it. Before those pages
-// are touched, as that may save it page faults. Without any lock.
-void td_backend_note_reuse(struct td_span *span);
+// Notes that `bytes` of a span that were given back are used again; the caller has an object in it. Before they are
+// touched, as that may save it page faults. Without any lock.
+void td_backend_note_reuse(struct td_span *span, size_t bytes);
 
-// Whether the span lies in a hugepage, as far as that is known.
-bool td_backend_is_huge(const struct td_span *span);
+// How often a hugepage was made of what the span lies in, modulo TD_REBUILDS. Whatever was given back before the last
+// time is there again.
+uint8_t td_backend_rebuilds(const struct td_span *span);
+#define TD_REBUILDS 252
 
 // How long memory stays with a process that has stopped using it, in ms.
 void td_backend_set_decay_ms(uint64_t decay_ms);

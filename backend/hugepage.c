@@ -1,5 +1,6 @@
 #include "backend/hugepage.h"
 
+#include "backend/backend.h"
 #include "backend/os.h"
 #include "backend/run_store.h"
 #include "base/atomic.h"
@@ -7,7 +8,7 @@
 
 static struct td_lock lock;
 static uint64_t reuse_tick;     // guarded by td_backend_lock
-static size_t reused_pages;     // guarded by td_backend_lock; in that tick, since the kernel last refused
+static size_t reused_bytes;     // guarded by td_backend_lock; in that tick, since the kernel last refused
 static uint64_t rebuilt_count;  // statistic
 
 void td_hugepage_enter(void) {
@@ -29,13 +30,13 @@ void td_hugepage_decline(const struct td_segment *segment) {
     td_os_advise_hugepages((void *)segment->run.base, TD_SEGMENT_BYTES, false);
 }
 
-bool td_hugepage_note_reuse_locked(const struct td_segment *segment, size_t pages) {
+bool td_hugepage_note_reuse_locked(const struct td_segment *segment, size_t bytes) {
     if (!segment->is_split)
         return false;
     uint64_t tick = td_os_clock_ms() / TD_TICK_MS;
-    reused_pages = tick == reuse_tick ? reused_pages + pages : pages;
+    reused_bytes = tick == reuse_tick ? reused_bytes + bytes : bytes;
     reuse_tick = tick;
-    return reused_pages * TD_PAGE_BYTES >= TD_REUSED_BYTES_MIN;
+    return reused_bytes >= TD_REUSED_BYTES_MIN;
 }
 
 // Whether the segment is split still. It counts as such no more: one that the kernel refuses is not tried again.
@@ -50,10 +51,12 @@ static bool take_split(struct td_segment *segment) {
 static void note_outcome(struct td_segment *segment, bool is_whole) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     td_store_relaxed(&segment->run.is_huge, is_whole);
-    if (is_whole)
+    if (is_whole) {
         td_segment_set_dirty(segment);
-    else
-        reused_pages = 0;
+        td_store_relaxed(&segment->rebuilds, (uint8_t)((segment->rebuilds + 1) % TD_REBUILDS));
+    } else {
+        reused_bytes = 0;
+    }
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     td_add_relaxed(&rebuilt_count, is_whole);
 }

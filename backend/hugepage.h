@@ -21,9 +21,9 @@ bool td_hugepage_split_locked(struct td_segment *segment);
 // Entered, without td_backend_lock: keeps the kernel from making one hugepage of it, while something in it is held.
 void td_hugepage_decline(const struct td_segment *segment);
 
-// Notes that `pages` of it are used again, which were given back. True if it is to be made whole. Needs
+// Notes that `bytes` of it are used again, which were given back. True if it is to be made whole. Needs
 // td_backend_lock.
-bool td_hugepage_note_reuse_locked(const struct td_segment *segment, size_t pages);
+bool td_hugepage_note_reuse_locked(const struct td_segment *segment, size_t bytes);
 // Makes one hugepage of a segment that was split, unless the kernel refuses. The caller holds no lock, but an object or
 // a span in the segment.
 void td_hugepage_make_whole(struct td_segment *segment);

@@ -138,7 +138,7 @@ struct td_span *td_page_heap_alloc(size_t pages, size_t align_pages, size_t clas
         span->state = class_index != 0 ? TD_SPAN_SMALL : TD_SPAN_LARGE;
         td_backend_note_used(pages * TD_PAGE_BYTES);
         td_backend_small_span_bytes += class_index != 0 ? pages * TD_PAGE_BYTES : 0;
-        is_missed = *was_clean && td_hugepage_note_reuse_locked(td_segment_of_span(span), pages);
+        is_missed = *was_clean && td_hugepage_note_reuse_locked(td_segment_of_span(span), pages * TD_PAGE_BYTES);
     }
     td_run_store_leave();
     if (td_unlikely(is_missed))

@@ -95,6 +95,7 @@ void td_segment_init(struct td_segment *segment, uintptr_t base, bool is_dirty) 
     segment->run = (struct td_segment_run){.base = base, .segments = 1, .state = TD_RUN_SPANS};
     segment->used_pages = 0;
     segment->is_tried = false;
+    segment->rebuilds = 0;
     segment->is_split = false;
     segment->stays_whole = false;
     segment->longest_free = TD_SEGMENT_PAGES;

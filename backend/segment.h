@@ -64,6 +64,7 @@ struct td_segment {
     uint16_t used_pages;                   // set bits in `used`
     uint16_t longest_free;                 // pages in the longest free run
     uint16_t dirty_free;                   // pages that are dirty and not used
+    uint8_t rebuilds;                      // see td_backend_rebuilds; written with the lock, others read it
     bool is_tried;                         // by the purge under way
     bool is_split;                         // was a hugepage until the purge split it
     bool stays_whole;                      // a hugepage of which much was in use when it was last looked at

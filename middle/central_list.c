@@ -15,8 +15,11 @@
 #define BUCKET_COUNT 8
 #define BUCKET_NONE BUCKET_COUNT
 
-// A span's `age`, as the purge's hand left it.
-enum { AGE_USED, AGE_UNUSED, AGE_PURGED, AGE_WITHOUT_PAGES };
+// A span's `age`, as the purge's hand left it. What was purged is as much older as hugepages had been made of its
+// segment by then: once there is another, its pages are back.
+enum { AGE_USED, AGE_UNUSED, AGE_WITHOUT_PAGES, AGE_PURGED };
+
+_Static_assert(AGE_PURGED + TD_REBUILDS - 1 <= UINT8_MAX, "an age is a byte");
 
 // Spans that the hand passes at once, at most: the lock is held meanwhile. And at one tick, which one allocation waits
 // for: by the default decay it comes around more slowly where a class has more than some 80,000 spans.
@@ -117,17 +120,35 @@ static bool add_span(struct central_list *list, size_t class_index, struct td_sp
     return true;
 }
 
+// A span of whose pages some were given back, and are used again from now on: as many bytes.
+struct reuse {
+    struct td_span *span;  // NULL: none
+    size_t bytes;
+};
+
+static struct reuse reuse_of(struct td_span *span) {
+    struct reuse reuse = {NULL, 0};
+    if (td_likely(span->age < AGE_PURGED))
+        return reuse;
+    reuse.span = span;
+    struct td_free_pages pages = {.start = span->start};
+    // Nothing was taken or returned since: what is free now is what was given back.
+    while (td_free_pages_next(span, pages.start + pages.bytes, &pages))
+        reuse.bytes += pages.bytes;
+    return reuse;
+}
+
 // Takes up to `count` objects, as many as `*words` has room for. Makes a span if there are none and `may_grow`. Ends
-// with a span whose pages were given back, and returns it; else NULL.
-static struct td_span *take_objects(size_t class_index, size_t count, bool may_grow, struct td_object_words *words) {
+// with a span whose pages were given back, and returns that.
+static struct reuse take_objects(size_t class_index, size_t count, bool may_grow, struct td_object_words *words) {
     const struct td_class_info *info = &td_class_info[class_index];
     struct central_list *list = &lists[class_index];
     struct td_span *surplus = NULL;
-    struct td_span *reused = NULL;
+    struct reuse reuse = {NULL, 0};
     size_t taken = 0;
     words->count = 0;
     list_lock(list);
-    while (taken < count && words->count < TD_OBJECT_WORDS && reused == NULL) {
+    while (taken < count && words->count < TD_OBJECT_WORDS && reuse.span == NULL) {
         struct td_span *span = fullest_span(list);
         if (span == NULL) {
             // What there is is enough: a short batch costs less than memory that nobody asked for.
@@ -135,8 +156,8 @@ static struct td_span *take_objects(size_t class_index, size_t count, bool may_g
                 break;
             continue;
         }
+        reuse = reuse_of(span);
         size_t now = td_objects_take(span, count - taken, words);
-        reused = span->age == AGE_PURGED ? span : NULL;
         span->age = AGE_USED;
         taken += now;
         list->free_objects -= now;
@@ -145,19 +166,19 @@ static struct td_span *take_objects(size_t class_index, size_t count, bool may_g
     list_unlock(list);
     if (surplus != NULL)
         td_backend_free_span(surplus);
-    return reused;
+    return reuse;
 }
 
 size_t td_central_fetch(size_t class_index, void **objects, size_t count) {
     struct td_object_words words;
-    struct td_span *reused;
+    struct reuse reuse;
     size_t fetched = 0;
     do {
-        reused = take_objects(class_index, count - fetched, fetched == 0, &words);
-        if (td_unlikely(reused != NULL))
-            td_backend_note_reuse(reused);
+        reuse = take_objects(class_index, count - fetched, fetched == 0, &words);
+        if (td_unlikely(reuse.span != NULL))
+            td_backend_note_reuse(reuse.span, reuse.bytes);
         fetched += td_objects_list(&words, objects + fetched);
-    } while (fetched < count && (words.count == TD_OBJECT_WORDS || reused != NULL));
+    } while (fetched < count && (words.count == TD_OBJECT_WORDS || reuse.span != NULL));
     return fetched;
 }
 
@@ -259,7 +280,7 @@ static void release_objects(struct central_list *list, struct td_span *span, con
 static bool purge_span(struct central_list *list, size_t class_index, struct td_span *span, size_t *bytes) {
     struct td_free_pages pages;
     bool has_pages = td_free_pages_next(span, span->start, &pages);
-    span->age = has_pages ? AGE_PURGED : AGE_WITHOUT_PAGES;
+    span->age = has_pages ? (uint8_t)(AGE_PURGED + td_backend_rebuilds(span)) : AGE_WITHOUT_PAGES;
     for (bool goes_on = has_pages; goes_on;) {
         hold_objects(list, span, &pages);
         list_unlock(list);
@@ -268,7 +289,7 @@ static bool purge_span(struct central_list *list, size_t class_index, struct td_
         list_lock(list);
         release_objects(list, span, &pages);
         // What is locked, or in a hugepage of which much is used, may not be so at the next try.
-        if (purged == 0 && span->age == AGE_PURGED)
+        if (purged == 0 && span->age >= AGE_PURGED)
             span->age = AGE_UNUSED;
         if (file_span(list, class_index, span)) {
             list_unlock(list);
@@ -276,7 +297,8 @@ static bool purge_span(struct central_list *list, size_t class_index, struct td_
             list_lock(list);
             break;
         }
-        goes_on = purged != 0 && td_free_pages_next(span, pages.start + pages.bytes, &pages);
+        // Not where objects were taken or returned meanwhile: what was given back may be there again.
+        goes_on = span->age >= AGE_PURGED && td_free_pages_next(span, pages.start + pages.bytes, &pages);
     }
     return has_pages;
 }
@@ -306,7 +328,7 @@ static size_t take_visits(struct central_list *list, uint64_t decay_ms) {
 
 // What a span gave back is there again, as if it were used just now, once a hugepage was made of it.
 static void note_new_hugepage(struct td_span *span) {
-    if (span->age == AGE_PURGED && td_backend_is_huge(span))
+    if (span->age >= AGE_PURGED && span->age != AGE_PURGED + td_backend_rebuilds(span))
         span->age = AGE_USED;
 }
 
@@ -323,7 +345,7 @@ static size_t pass_spans_at_once(size_t class_index, size_t visits, int age, siz
         note_new_hugepage(span);
         if (span->age < age)
             span->age++;
-        else if (span->age < AGE_PURGED)
+        else if (span->age < AGE_WITHOUT_PAGES)
             *spans_left -= purge_span(list, class_index, span, &bytes);
     }
     list_unlock(list);

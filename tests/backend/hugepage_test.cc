@@ -217,13 +217,14 @@ TEST_F(hugepage, is_missed_by_spans_that_stayed) {
     use(1);
     struct td_segment *segment = segment_of(objects_[0]);
     struct td_span *span = td_segment_span_at(segment, address_of(objects_[0]));
-    for (size_t i = 1; i < objects_until_reused - 1; i++) {
-        td_backend_note_reuse(span);
-    }
-    EXPECT_FALSE(td_backend_is_huge(span));
-    td_backend_note_reuse(span);
+    const uint8_t rebuilds = td_backend_rebuilds(span);
+    td_backend_note_reuse(span, TD_REUSED_BYTES_MIN - object_bytes - 1);
+    EXPECT_FALSE(segment->run.is_huge);
+    EXPECT_EQ(td_backend_rebuilds(span), rebuilds);
+    td_backend_note_reuse(span, 1);
     EXPECT_EQ(fake_os::take_collapses(), std::vector<uintptr_t>{segment->run.base});
-    EXPECT_TRUE(td_backend_is_huge(span));
+    EXPECT_TRUE(segment->run.is_huge);
+    EXPECT_EQ(td_backend_rebuilds(span), rebuilds + 1);
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ void resize(std::mt19937 *random, object *it) {
 // As a central free list does with a span in use whose objects on some pages are free.
 void use_again(object *it) {
     if (it->span != nullptr && td_backend_purge_pages(it->span->start, TD_PAGE_BYTES) != 0) {
-        td_backend_note_reuse(it->span);
+        td_backend_note_reuse(it->span, it->span->pages * TD_PAGE_BYTES);
         it->write();
     }
 }

@@ -29,7 +29,6 @@ class central_list : public testing::Test {
     void TearDown() override {
         fake_backend::limit_spans(SIZE_MAX);
         fake_backend::refuse_purges(false);
-        fake_backend::make_huge(false);
         fake_backend::take_reused();
         EXPECT_TRUE(fake_backend::spans().empty()) << "a span without objects in use was kept";
         for (size_t i = 1; i < TD_CLASS_COUNT; i++) {

@@ -273,7 +273,10 @@ TEST_F(central_purge, says_once_that_pages_are_used_again) {
 
     EXPECT_EQ(td_central_purge(class_index), os_page_bytes);
     again = fetch_exactly(class_index, 1);
-    EXPECT_EQ(fake_backend::take_reused(), std::vector<uintptr_t>{fake_backend::spans()[0]->start});
+    const auto told = fake_backend::take_reused();
+    ASSERT_EQ(told.size(), 1u);
+    EXPECT_EQ(told[0].start, fake_backend::spans()[0]->start);
+    EXPECT_EQ(told[0].bytes, os_page_bytes) << "of two, one of which stayed";
     objects more = fetch_exactly(class_index, 2);
     EXPECT_TRUE(fake_backend::take_reused().empty());
     again.insert(again.end(), more.begin(), more.end());
@@ -291,10 +294,48 @@ TEST_F(central_purge, a_batch_from_many_spans_tells_of_each) {
     EXPECT_EQ(td_central_purge(class_index), all.freed.size() * td_class_bytes(class_index));
     objects batch = fetch(class_index, 3 * (span_objects - 1));
     EXPECT_EQ(batch.size(), 3 * (span_objects - 1));
-    EXPECT_EQ(fake_backend::take_reused().size(), 3u);
+    const auto told = fake_backend::take_reused();
+    EXPECT_EQ(told.size(), 3u);
+    for (const fake_backend::range &each : told) {
+        EXPECT_EQ(each.bytes, (span_objects - 1) * td_class_bytes(class_index));
+    }
     give_back(class_index, batch);
     give_back(class_index, all.kept);
     fake_backend::take_purged();
+}
+
+// By the demand of the program as well, wherever the hand is, and though the hugepage may be split again by then.
+TEST_F(central_purge, on_demand_all_goes_again_that_a_new_hugepage_has_brought_back) {
+    constexpr size_t class_index = 48;  // 4 KiB
+    constexpr size_t spans = 10;
+    const thinned all = thin_out(class_index, spans);
+    const size_t bytes = all.freed.size() * td_class_bytes(class_index);
+    for (int i = 0; i < 300; i++) {
+        EXPECT_EQ(td_central_purge(class_index), bytes) << i;
+        EXPECT_EQ(td_central_purge(class_index), 0u) << i;
+        fake_backend::rebuild_hugepages();
+    }
+    give_back(class_index, all.kept);
+    fake_backend::take_purged();
+}
+
+// What has gone may be in a hugepage again, which would be split at once.
+TEST_F(central_purge, a_span_that_is_used_while_it_gives_pages_back_keeps_the_rest) {
+    constexpr size_t class_index = 48;  // 4 KiB
+    const size_t span_objects = td_class_info[class_index].span_objects;
+    objects all = fetch_exactly(class_index, span_objects);
+    std::sort(all.begin(), all.end());
+    const objects kept = {all[span_objects / 2]};
+    all.erase(all.begin() + static_cast<ptrdiff_t>(span_objects / 2));
+    give_back(class_index, all);
+    objects taken;
+    fake_backend::while_purging([&] { taken = fetch_exactly(class_index, 1); });
+    td_central_purge(class_index);
+    EXPECT_EQ(fake_backend::take_purged().size(), 1u) << "of two ranges";
+    give_back(class_index, taken);
+    td_central_purge(class_index);
+    EXPECT_EQ(fake_backend::take_purged().size(), 2u);
+    give_back(class_index, kept);
 }
 
 TEST_F(central_purge, what_was_given_back_and_lies_in_a_new_hugepage_goes_again) {
@@ -309,10 +350,9 @@ TEST_F(central_purge, what_was_given_back_and_lies_in_a_new_hugepage_goes_again)
     };
     fake_backend::take_purged();
     EXPECT_FALSE(purged_at_a_tick());
-    fake_backend::make_huge(true);
+    fake_backend::rebuild_hugepages();
     EXPECT_FALSE(purged_at_a_tick()) << "as if it were used just now";
     EXPECT_TRUE(purged_at_a_tick());
-    fake_backend::make_huge(false);
     EXPECT_FALSE(purged_at_a_tick());
     give_back(class_index, kept);
 }

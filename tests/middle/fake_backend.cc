@@ -30,8 +30,8 @@ std::function<void()> during_next_span;
 std::function<void()> during_next_purge;
 std::vector<fake_backend::range> purged;
 bool purges_fail;
-std::vector<uintptr_t> reused;
-bool all_are_huge;
+std::vector<fake_backend::range> reused;
+uint8_t rebuilds;
 uint64_t clock_ms = 1000;
 uint64_t last_maintained_ms;
 int prepared;
@@ -93,12 +93,12 @@ void fake_backend::while_purging(std::function<void()> action) {
     during_next_purge = std::move(action);
 }
 
-std::vector<uintptr_t> fake_backend::take_reused() {
+std::vector<fake_backend::range> fake_backend::take_reused() {
     return std::exchange(reused, {});
 }
 
-void fake_backend::make_huge(bool is_huge) {
-    all_are_huge = is_huge;
+void fake_backend::rebuild_hugepages() {
+    rebuilds = static_cast<uint8_t>((rebuilds + 1) % TD_REBUILDS);
 }
 
 uint64_t fake_backend::maintained_ms() {
@@ -165,12 +165,12 @@ size_t td_backend_purge_pages(uintptr_t address, size_t bytes) {
     return purges_fail ? 0 : bytes;
 }
 
-void td_backend_note_reuse(struct td_span *span) {
-    reused.push_back(span->start);
+void td_backend_note_reuse(struct td_span *span, size_t bytes) {
+    reused.push_back({span->start, bytes});
 }
 
-bool td_backend_is_huge(const struct td_span *) {
-    return all_are_huge;
+uint8_t td_backend_rebuilds(const struct td_span *) {
+    return rebuilds;
 }
 
 uint64_t td_backend_decay_ms(void) {

@@ -36,10 +36,10 @@ void refuse_purges(bool refuses);
 // Called at the next td_backend_purge_pages: what another thread does meanwhile.
 void while_purging(std::function<void()> action);
 
-// The spans, by their start, of which td_backend_note_reuse was told since this was called last.
-std::vector<uintptr_t> take_reused();
-// Whether every span lies in a hugepage, until told otherwise.
-void make_huge(bool is_huge);
+// The spans, by their start, of which td_backend_note_reuse was told since this was called last, and how many bytes.
+std::vector<range> take_reused();
+// As if all segments had been made hugepages of: what went before is there again.
+void rebuild_hugepages();
 
 // The argument of the last td_backend_maintain, 0 if there was none.
 uint64_t maintained_ms();

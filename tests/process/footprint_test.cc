@@ -210,4 +210,54 @@ TEST(footprint, a_second_peak_has_hugepages_again_and_takes_no_more_than_the_fir
     EXPECT_LT(second_kib, first_kib + 4096) << outcome;
 }
 
+// Prints the resident set in two troughs; between them objects of half the sizes are allocated and freed again.
+CHILD_ROLE(trough_twice) {
+    constexpr size_t sizes[] = {224, 320, 448, 512, 640, 768, 896, 1024};
+    constexpr size_t size_count = sizeof sizes / sizeof *sizes;
+    std::vector<void *> objects(160000);
+    const auto rise = [&](size_t size_end) {
+        for (size_t i = 0; i < objects.size(); i++) {
+            if (objects[i] == nullptr && i % size_count < size_end) {
+                objects[i] = opaque(malloc(sizes[i % size_count]));
+                memset(objects[i], 1, sizes[i % size_count]);
+            }
+        }
+    };
+    const auto fall = [&] {
+        for (size_t i = 0; i < objects.size(); i++) {
+            if (i / size_count % 24 != 0) {
+                free(objects[i]);
+                objects[i] = nullptr;
+            }
+        }
+        tandem_release_memory(SIZE_MAX);
+        return status_kib("VmRSS:");
+    };
+    rise(size_count);
+    const long first_kib = fall();
+    rise(size_count / 2);
+    const long second_kib = fall();
+    struct tandem_stats stats;
+    tandem_get_stats(&stats, sizeof stats);
+    printf("%ld %ld %llu\n", first_kib, second_kib, static_cast<unsigned long long>(stats.hugepages_rebuilt));
+    for (void *object : objects) {
+        free(object);
+    }
+    return 0;
+}
+
+// In hugepages that are made whole lie spans that had given pages back before, and were not used since.
+TEST(footprint, a_second_trough_is_as_low_as_the_first_though_there_were_new_hugepages) {
+    if (!variant_is_tandem || !kernel_makes_hugepages()) {
+        GTEST_SKIP() << "not with glibc, or with this kernel";
+    }
+    child::outcome outcome = child::run("trough_twice");
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+    long first_kib, second_kib;
+    unsigned long long rebuilt;
+    ASSERT_EQ(sscanf(outcome.out.c_str(), "%ld %ld %llu", &first_kib, &second_kib, &rebuilt), 3) << outcome;
+    EXPECT_GT(rebuilt, 4u) << outcome;
+    EXPECT_LT(second_kib, first_kib + first_kib / 4) << outcome;
+}
+
 }  // namespace

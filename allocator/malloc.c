@@ -63,15 +63,18 @@ TD_NOINLINE void *td_alloc_above_table(size_t size, enum td_on_failure on_failur
 }
 
 // Whether there could be an object of `size` if all that is not in use were given back. Else the caches stay as they
-// are: a program may try hopeless sizes often, and needs them.
-static TD_NOINLINE bool could_make_room(size_t size) {
+// are: a program may try hopeless sizes and alignments often, and needs them.
+static TD_NOINLINE bool could_make_room(size_t size, size_t alignment) {
+    size_t bytes;
+    if (__builtin_add_overflow(size, alignment > TD_SEGMENT_BYTES ? alignment : 0, &bytes))
+        return false;
     size_t mapped = td_backend_mapped_bytes();
-    if (size > mapped && !td_backend_could_map(size - mapped))
+    if (bytes > mapped && !td_backend_could_map(bytes - mapped))
         return false;
     struct tandem_stats stats;
     td_statistics_get(&stats);
     size_t not_in_use = stats.cached_bytes + stats.free_bytes + stats.fresh_bytes + stats.waste_bytes;
-    return size <= not_in_use || td_backend_could_map(size - not_in_use);
+    return bytes <= not_in_use || td_backend_could_map(bytes - not_in_use);
 }
 
 // What the caches hold may make a whole run, and so may clean and dirty neighbours.
@@ -83,7 +86,7 @@ static void give_all_back(void) {
 void *td_alloc_large(size_t size, size_t alignment, bool *is_zero) {
     td_frontend_maintain();
     void *object = td_large_alloc(size, alignment, is_zero);
-    if (td_likely(object != NULL) || !could_make_room(size))
+    if (td_likely(object != NULL) || !could_make_room(size, alignment))
         return object;
     give_all_back();
     return td_large_alloc(size, alignment, is_zero);
@@ -199,7 +202,7 @@ static void *reallocate_large(void *pointer, size_t size) {
     if (td_unlikely(object == NULL))
         object = reallocate_by_copy(pointer, bytes, size);
     // What lies behind the object may be on its way to the system, or be more than one run.
-    if (td_unlikely(object == NULL) && size > bytes && could_make_room(size - bytes)) {
+    if (td_unlikely(object == NULL) && size > bytes && could_make_room(size - bytes, TD_MIN_OBJECT_BYTES)) {
         give_all_back();
         object = td_large_resize(pointer, size);
     }

@@ -1,9 +1,14 @@
 // posix_memalign, aligned_alloc, memalign, valloc and pvalloc.
 #include <cerrno>
+#include <cstdlib>
+#include <vector>
 
 #include <unistd.h>
 
+#include "allocator/tandem.h"
 #include "tests/api/every_allocation.h"
+#include "tests/api/opaque.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 namespace {
@@ -96,6 +101,31 @@ INSTANTIATE_TEST_SUITE_P(all, aligned,
                                          aligned_function{"aligned_alloc", aligned_alloc},
                                          aligned_function{"memalign", memalign}),
                          [](const auto &each) { return std::string(each.param.name); });
+
+// As hopeless sizes do.
+TEST_P(aligned, hopeless_alignments_leave_the_caches_as_they_are) {
+    if (!variant_is_tandem) {
+        GTEST_SKIP() << "asks Tandem for statistics";
+    }
+    const auto cached_bytes = [] {
+        struct tandem_stats stats;
+        tandem_get_stats(&stats, sizeof stats);
+        return stats.cached_bytes;
+    };
+    std::vector<void *> objects(100);
+    for (void *&object : objects) {
+        object = opaque(malloc(500));
+    }
+    for (void *object : objects) {
+        free(opaque(object));
+    }
+    const size_t before = cached_bytes();
+    EXPECT_GT(before, 0u);
+    for (size_t alignment : {size_t{1} << 46, size_t{1} << 62, size_t{1} << 63}) {
+        EXPECT_EQ(GetParam().allocate(opaque(alignment), 16), nullptr) << alignment;
+    }
+    EXPECT_EQ(cached_bytes(), before);
+}
 
 TEST(posix_memalign, rejects_bad_alignments) {
     for (size_t alignment : {size_t{0}, size_t{1}, size_t{2}, size_t{4}, size_t{3}, size_t{9}, size_t{24}, size_t{100},

@@ -88,7 +88,9 @@ bool td_bin_move(const struct td_slab_ops *ops, struct td_slab *slab, size_t cla
     td_slab_slots(slab)[first] = td_link_in(first);
     if (has_two_stacks)
         td_slab_slots(slab)[other] = td_link_in(other);
-    bool is_moved = old.alloc_count == 0 && old.free_count == 0 && ops->replace_bin(slab, class_index, old.bin, new);
+    // Another thread may have given it longer ones meanwhile.
+    bool is_wanted = region > old.bin.region && old.alloc_count == 0 && old.free_count == 0;
+    bool is_moved = is_wanted && ops->replace_bin(slab, class_index, old.bin, new);
     if (is_moved)
         note_capacity(slab, class_index, old.capacity, capacity);
     else

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <random>
 #include <set>
 #include <utility>
@@ -496,6 +497,51 @@ TEST_F(slab, steps_that_meet_different_slabs_lose_nothing) {
     }
     td_slab_reset(other);
     free(other);
+}
+
+size_t capacity_of(const struct td_slab *slab, size_t class_index) {
+    const struct td_slab_bin &bin = slab->bins[class_index];
+    return bin.free_room + (size_t{bin.free_top} - bin.free_bottom);
+}
+
+std::function<void()> during_next_pop_batch;
+
+size_t pop_batch_when_others_are_done(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
+    std::exchange(during_next_pop_batch, [] {})();
+    return td_slab_plain_ops.pop_batch(slab, class_index, objects, count);
+}
+
+// As when a thread is to give a bin a little more, and sleeps while others give it much.
+TEST_F(slab, a_bin_that_others_have_given_longer_stacks_meanwhile_keeps_them) {
+    if (TD_TINY) {
+        GTEST_SKIP() << "bins have but one length";
+    }
+    constexpr size_t class_index = 4;  // 64 bytes
+    std::vector<void *> held;
+    while (capacity_of(slab_, class_index) < TD_FIRST_REGION_SLOTS) {
+        held.push_back(allocate(class_index));
+    }
+    while (void *object = pop(slab_, class_index)) {
+        held.push_back(object);
+    }
+    const size_t most = td_class_info[class_index].bin_max;
+    during_next_pop_batch = [&] {
+        while (capacity_of(slab_, class_index) < most) {
+            std::vector<void *> objects = allocate_many(class_index, 4 * most);
+            for (void *object : objects) {
+                deallocate(class_index, object);
+            }
+        }
+        td_slab_flush(&td_slab_plain_ops, slab_);
+    };
+    const struct td_slab_ops ops = {pop_batch_when_others_are_done, td_slab_plain_ops.push_batch,
+                                    td_slab_plain_ops.replace_bin};
+    held.push_back(td_slab_refill(&ops, slab_, class_index));
+    EXPECT_EQ(slab_->bins[class_index].region, TD_REGION_WHOLE);
+    EXPECT_EQ(capacity_of(slab_, class_index), most);
+    for (void *object : held) {
+        deallocate(class_index, object);
+    }
 }
 
 }  // namespace

@@ -256,7 +256,7 @@ TEST(footprint, a_second_trough_is_as_low_as_the_first_though_there_were_new_hug
     long first_kib, second_kib;
     unsigned long long rebuilt;
     ASSERT_EQ(sscanf(outcome.out.c_str(), "%ld %ld %llu", &first_kib, &second_kib, &rebuilt), 3) << outcome;
-    EXPECT_GT(rebuilt, 4u) << outcome;
+    EXPECT_GT(rebuilt, 0u) << outcome;
     EXPECT_LT(second_kib, first_kib + first_kib / 4) << outcome;
 }
 

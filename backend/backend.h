@@ -31,7 +31,6 @@ void td_backend_note_reuse(struct td_span *span, size_t bytes);
 // How often a hugepage was made of what the span lies in, modulo TD_REBUILDS. Whatever was given back before the last
 // time is there again.
 uint8_t td_backend_rebuilds(const struct td_span *span);
-#define TD_REBUILDS 252
 
 // How long memory stays with a process that has stopped using it, in ms.
 void td_backend_set_decay_ms(uint64_t decay_ms);

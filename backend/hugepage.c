@@ -1,6 +1,5 @@
 #include "backend/hugepage.h"
 
-#include "backend/backend.h"
 #include "backend/os.h"
 #include "backend/run_store.h"
 #include "base/atomic.h"

@@ -58,6 +58,9 @@ struct td_span {
     struct td_span *prev;
 };
 
+// What `rebuilds` is counted modulo.
+#define TD_REBUILDS 252
+
 struct td_segment {
     struct td_segment_run run;
     struct td_segment_run *free_run;       // the descriptor that it will have when it is a free run again

@@ -527,10 +527,7 @@ TEST_F(slab, a_bin_that_others_have_given_longer_stacks_meanwhile_keeps_them) {
     const size_t most = td_class_info[class_index].bin_max;
     during_next_pop_batch = [&] {
         while (capacity_of(slab_, class_index) < most) {
-            std::vector<void *> objects = allocate_many(class_index, 4 * most);
-            for (void *object : objects) {
-                deallocate(class_index, object);
-            }
+            deallocate_all(class_index, allocate_many(class_index, 4 * most));
         }
         td_slab_flush(&td_slab_plain_ops, slab_);
     };
@@ -539,9 +536,7 @@ TEST_F(slab, a_bin_that_others_have_given_longer_stacks_meanwhile_keeps_them) {
     held.push_back(td_slab_refill(&ops, slab_, class_index));
     EXPECT_EQ(slab_->bins[class_index].region, TD_REGION_WHOLE);
     EXPECT_EQ(capacity_of(slab_, class_index), most);
-    for (void *object : held) {
-        deallocate(class_index, object);
-    }
+    deallocate_all(class_index, held);
 }
 
 }  // namespace

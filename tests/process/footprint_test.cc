@@ -150,47 +150,22 @@ long minor_faults() {
     return usage.ru_minflt;
 }
 
-constexpr size_t peak_object_bytes = 1000;
-constexpr size_t peak_objects = (size_t{64} << 20) / peak_object_bytes;
-
-// Allocates what is missing, zeroed, and writes to it; returns the page faults that took, or -1 if it was not zeroed.
-long fill(std::vector<void *> *objects) {
-    const long before = minor_faults();
-    for (void *&object : *objects) {
-        if (object != nullptr) {
-            continue;
-        }
-        object = opaque(calloc(1, peak_object_bytes));
-        const char *chars = static_cast<const char *>(object);
-        if (object == nullptr || chars[0] != 0 || memcmp(chars, chars + 1, peak_object_bytes - 1) != 0) {
-            return -1;
-        }
-        memset(object, 1, peak_object_bytes);
-    }
-    return minor_faults() - before;
-}
-
 // Prints the page faults and the resident set of two peaks, and of the trough between them, in which every hundredth
 // object stays.
 CHILD_ROLE(peak_twice) {
-    std::vector<void *> objects(peak_objects);
-    const long first_faults = fill(&objects);
+    mountains peaks((size_t{64} << 20) / mountains::object_bytes, 100);
+    const long before = minor_faults();
+    bool whole = peaks.rise();
+    const long first_faults = minor_faults() - before;
     const long first_kib = status_kib("VmRSS:");
-    for (size_t i = 0; i < objects.size(); i++) {
-        if (i % 100 != 0) {
-            free(objects[i]);
-            objects[i] = nullptr;
-        }
-    }
-    tandem_release_memory(SIZE_MAX);
+    whole = peaks.fall() && whole;
     const long trough_kib = status_kib("VmRSS:");
-    const long second_faults = fill(&objects);
+    const long between = minor_faults();
+    whole = peaks.rise() && whole;
+    const long second_faults = minor_faults() - between;
     const long second_kib = status_kib("VmRSS:");
     printf("%ld %ld %ld %ld %ld\n", first_faults, first_kib, trough_kib, second_faults, second_kib);
-    for (void *object : objects) {
-        free(object);
-    }
-    return first_faults < 0 || second_faults < 0;
+    return !whole;
 }
 
 TEST(footprint, a_second_peak_has_hugepages_again_and_takes_no_more_than_the_first) {
@@ -237,9 +212,7 @@ CHILD_ROLE(trough_twice) {
     const long first_kib = fall();
     rise(size_count / 2);
     const long second_kib = fall();
-    struct tandem_stats stats;
-    tandem_get_stats(&stats, sizeof stats);
-    printf("%ld %ld %llu\n", first_kib, second_kib, static_cast<unsigned long long>(stats.hugepages_rebuilt));
+    printf("%ld %ld %llu\n", first_kib, second_kib, static_cast<unsigned long long>(rebuilt_hugepages()));
     for (void *object : objects) {
         free(object);
     }

@@ -314,70 +314,13 @@ TEST(fork, child_misses_nothing_that_is_on_its_way_to_the_system) {
     trimmer.join();
 }
 
-// Peaks of zeroed objects, and troughs in which every fiftieth stays and the hugepages between them are split.
-class mountains {
-  public:
-    explicit mountains(size_t count) : objects_(count) {}
-    mountains(const mountains &) = delete;
-    mountains &operator=(const mountains &) = delete;
-    ~mountains() {
-        for (void *object : objects_) {
-            free(object);
-        }
-    }
-
-    // False if an object was not zeroed.
-    bool rise() {
-        bool whole = true;
-        for (void *&object : objects_) {
-            if (object == nullptr) {
-                object = opaque(calloc(1, bytes));
-                whole = whole && object != nullptr && holds(object, 0);
-                memset(object, written, bytes);
-            }
-        }
-        return whole;
-    }
-
-    // False if an object's contents have changed.
-    bool fall() {
-        bool whole = true;
-        for (size_t i = 0; i < objects_.size(); i++) {
-            whole = whole && holds(objects_[i], written);
-            if (i % 50 != 0) {
-                free(objects_[i]);
-                objects_[i] = nullptr;
-            }
-        }
-        tandem_release_memory(SIZE_MAX);
-        return whole;
-    }
-
-  private:
-    static constexpr size_t bytes = 1000;
-    static constexpr char written = 7;
-
-    static bool holds(const void *object, char value) {
-        const char *chars = static_cast<const char *>(object);
-        return chars[0] == value && memcmp(chars, chars + 1, bytes - 1) == 0;
-    }
-
-    std::vector<void *> objects_;
-};
-
-uint64_t rebuilt_hugepages() {
-    struct tandem_stats stats;
-    tandem_get_stats(&stats, sizeof stats);
-    return stats.hugepages_rebuilt;
-}
-
 TEST(fork, while_hugepages_are_split_and_made_whole) {
     if (!variant_is_tandem) {
         GTEST_SKIP() << "with Tandem, at its own request";
     }
     std::atomic<bool> is_over{false};
     std::thread other([&is_over] {
-        mountains tall(24000);
+        mountains tall(24000, 50);
         while (!is_over) {
             EXPECT_TRUE(tall.rise() && tall.fall());
         }
@@ -387,7 +330,7 @@ TEST(fork, while_hugepages_are_split_and_made_whole) {
     for (int i = 0; i < 30 || (makes_hugepages && rebuilt_hugepages() == 0 && i < 1000); i++) {
         usleep(3000);
         EXPECT_TRUE(true_in_child([] {
-            mountains low(4000);
+            mountains low(4000, 50);
             return low.rise() && low.fall() && low.rise();
         })) << "fork "
             << i;

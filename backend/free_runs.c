@@ -1,6 +1,7 @@
 #include "backend/free_runs.h"
 
 #include "backend/page_map.h"
+#include "base/arch.h"
 #include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/minmax.h"
@@ -22,7 +23,7 @@ static bool is_free(const struct td_segment_run *run) {
 }
 
 static size_t bin_of(size_t segments) {
-    return 63 - (size_t)__builtin_clzll(segments);
+    return td_highest_bit(segments);
 }
 
 static uintptr_t end_of(const struct td_segment_run *run) {

@@ -2,6 +2,7 @@
 #ifndef BASE_ARCH_H_
 #define BASE_ARCH_H_
 
+#include <stddef.h>
 #include <stdint.h>
 
 #if defined(__x86_64__)
@@ -15,6 +16,13 @@ static inline char *td_thread_pointer(void) {
     char *pointer;
     __asm__("movq %%fs:0, %0" : "=r"(pointer));
     return pointer;
+}
+
+// The number of the highest bit that is set in `value`, not 0. In one register: bsr waits for what was in the one that
+// it writes to, and a compiler may choose one whose value is late.
+static inline size_t td_highest_bit(size_t value) {
+    __asm__("bsrq %0, %0" : "+r"(value) : : "cc");
+    return value;
 }
 
 // Stores both words at once, at a multiple of 16: a child that another thread forks meanwhile finds both or none.
@@ -34,6 +42,10 @@ static inline void td_cpu_relax(void) {
 
 static inline char *td_thread_pointer(void) {
     return (char *)__builtin_thread_pointer();
+}
+
+static inline size_t td_highest_bit(size_t value) {
+    return 63 - (size_t)__builtin_clzll(value);
 }
 
 static inline void td_store_pair(void *pair, uint64_t first, uint64_t second) {

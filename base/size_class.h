@@ -8,6 +8,7 @@
 #ifndef BASE_SIZE_CLASS_H_
 #define BASE_SIZE_CLASS_H_
 
+#include "base/arch.h"
 #include "base/config.h"
 
 #pragma GCC visibility push(hidden)
@@ -55,7 +56,7 @@ static inline size_t td_class_bytes(size_t class_index) {
 // The smallest class for `size` in 129 .. `TD_MAX_SMALL_BYTES`.
 static inline size_t td_class_of_medium(size_t size) {
     size_t last = size - 1;
-    size_t doubling = 63 ^ (size_t)__builtin_clzll(last);
+    size_t doubling = td_highest_bit(last);
     // The first four bits count 8 to 15 within a doubling; 9 is the class of 144 bytes, and 7 its doubling.
     return 9 + (doubling - 7) * 8 + (last >> (doubling - 3)) - 8;
 }

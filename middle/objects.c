@@ -1,6 +1,7 @@
 #include "middle/objects.h"
 
 #include "backend/backend.h"
+#include "base/arch.h"
 #include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/size_class.h"
@@ -72,7 +73,7 @@ size_t td_objects_take(struct td_span *span, size_t count, struct td_object_word
 static size_t list_word(const struct td_object_word *word, const struct td_class_info *info, void **objects) {
     size_t count = 0;
     for (uint64_t bits = word->bits, bit; bits != 0; bits &= ~bit) {
-        size_t index = 63 - (size_t)__builtin_clzll(bits);
+        size_t index = td_highest_bit(bits);
         bit = (uint64_t)1 << index;
         objects[count++] = (void *)object_at(word->span, info, (size_t)word->word * 64 + index);
     }

@@ -48,13 +48,14 @@ static inline TD_ALWAYS_INLINE uintptr_t td_rseq_index(intptr_t index_offset) {
 
 // `link` loads what `object` is to be made of; `step` ends in the store that commits.
 #define TD_RSEQ_POP(link, step)                                                                                        \
-    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]",                \
-                                                        "2f") "add %[bin], %[slab], %[code], lsl #3\n\t" link          \
-                                                              "lsr %[object], %[object], #16\n\t"                      \
-                                                              "cbz %[object], 2f\n\t" step "2:\n"                      \
-                     : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [next] "=&r"(next)                \
-                     : TD_RSEQ_INPUTS                                                                                  \
-                     : "memory", "cc")
+    __asm__ volatile(                                                                                                  \
+        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]",                             \
+                                           "2f") "add %[bin], %[slab], %[code], lsl #3\n\t" link                       \
+                                                 "lsr %[object], %[object], #16\n\t"                                   \
+                                                 "cbz %[object], 2f\n\t" step "2:\n"                                   \
+        : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [next] "=&r"(next), [found] "=&r"(found)       \
+        : TD_RSEQ_INPUTS                                                                                               \
+        : "memory", "cc")
 
 static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two_stacks) {
     intptr_t offset = td_load_relaxed(&td_percpu.index_offset);
@@ -62,17 +63,23 @@ static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two
         return NULL;
     uintptr_t index = td_rseq_index(offset);
     void *object;
-    uint64_t slab, bin, next;
+    uint64_t slab, bin, next, found;
     if (has_two_stacks)
         TD_RSEQ_POP("ldr %[object], [%[bin]]\n\t"
                     "and %[next], %[object], #0xffff\n\t"
                     "add %[next], %[slab], %[next], lsl #3\n\t",
                     "ldur %[next], [%[next], #-8]\n\t"
                     "str %[next], [%[bin]]\n");
-    else
+    else  // a guess first, which the slot confirms: see frontends/slab.h
         TD_RSEQ_POP("ldr %w[next], [%[bin], #8]\n\t"
-                    "and %w[object], %w[next], #0xffff\n\t"
-                    "ldr %[object], [%[slab], %[object], lsl #3]\n\t",
+                    "and %w[found], %w[next], #0xffff\n\t"
+                    "ldr %[object], [%[bin]]\n\t"
+                    "ldr %[found], [%[slab], %[found], lsl #3]\n\t"
+                    "cmp %[object], %[found]\n\t"
+                    "b.eq 5f\n\t"
+                    "str %[found], [%[bin]]\n\t"
+                    "mov %[object], %[found]\n"
+                    "5:\n\t",
                     "add %w[next], %w[next], #0x10, lsl #12\n\t"
                     "sub %w[next], %w[next], #1\n\t"
                     "str %w[next], [%[bin], #8]\n");

@@ -57,23 +57,30 @@ static inline TD_ALWAYS_INLINE const intptr_t *td_rseq_table(void) {
                                                         "%[next]", "%[object]", "%q[slab]", "%k[slab]", "2f") link     \
                      "shrq $16, %[object]\n\t"                                                                         \
                      "jz 2f\n\t" step "2:\n"                                                                           \
-                     : [object] "=&a"(object), [slab] "=&r"(slab), [next] "=&r"(next), "=@ccz"(is_missed)              \
+                     : [object] "=&a"(object), [slab] "=&r"(slab), [next] "=&r"(next), [found] "=&r"(found),           \
+                       "=@ccz"(is_missed)                                                                              \
                      : [table] "r"(td_rseq_table()), [code] "r"(class_code), [origin] "i"(TD_LINK_ORIGIN)              \
                      : "memory")
 
 static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two_stacks) {
     void *object;
-    uint64_t slab, next;
+    uint64_t slab, next, found;
     bool is_missed;
     if (has_two_stacks)
         TD_RSEQ_POP("movq (%[slab],%[code],8), %[object]\n\t"
                     "movzwl %w[object], %k[next]\n\t",
                     "movq -8*%c[origin](%[slab],%[next],8), %[next]\n\t"
                     "movq %[next], (%[slab],%[code],8)\n");
-    else
+    else  // a guess first, which the slot confirms: see frontends/slab.h
         TD_RSEQ_POP("movl 8(%[slab],%[code],8), %k[next]\n\t"
-                    "movzwl %w[next], %k[object]\n\t"
-                    "movq (%[slab],%[object],8), %[object]\n\t",
+                    "movzwl %w[next], %k[found]\n\t"
+                    "movq (%[slab],%[code],8), %[object]\n\t"
+                    "movq (%[slab],%[found],8), %[found]\n\t"
+                    "cmpq %[object], %[found]\n\t"
+                    "je 5f\n\t"
+                    "movq %[found], (%[slab],%[code],8)\n\t"
+                    "movq %[found], %[object]\n"
+                    "5:\n\t",
                     "addl $0xffff, %k[next]\n\t"
                     "movl %k[next], 8(%[slab],%[code],8)\n");
     if (td_unlikely(is_missed))

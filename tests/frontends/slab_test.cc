@@ -224,6 +224,23 @@ TEST_F(slab, with_one_stack_hands_out_what_was_freed_last) {
     deallocate_all(i, held);
 }
 
+TEST_F(slab, with_one_stack_guesses_an_object_and_is_right_whichever_it_was) {
+    constexpr size_t i = TD_TABLE_CLASSES + 1;
+    std::vector<void *> held = allocate_many(i, 2);
+    for (int which : {0, 0, 1, 1, 0, 1, 0}) {
+        deallocate(i, held[which]);
+        EXPECT_EQ(pop(slab_, i), held[which]);  // in the same slot each time
+    }
+    deallocate_all(i, held);
+    EXPECT_EQ(pop(slab_, i), held[1]);
+    EXPECT_EQ(pop(slab_, i), held[0]);
+    deallocate_all(i, {held[1], held[0]});
+    EXPECT_EQ(pop(slab_, i), held[0]);  // in a slot that it was not in
+    td_slab_flush(&td_slab_plain_ops, slab_);
+    EXPECT_EQ(pop(slab_, i), nullptr);
+    deallocate(i, held[0]);
+}
+
 TEST_F(slab, with_one_stack_keeps_what_was_freed_last) {
     for (size_t i = TD_TABLE_CLASSES + 1; i < TD_CLASS_COUNT; i++) {
         std::vector<void *> freed = allocate_many(i, 1000);

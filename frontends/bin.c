@@ -72,9 +72,10 @@ static void give_words_back(struct td_slab *slab, uint32_t first, uint32_t words
 bool td_bin_move(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t capacity) {
     enum td_region region = region_for(capacity);
     size_t slots = td_slab_region_slots(class_index, region);
-    uint32_t first = take_words(slab, region_words(class_index, region));
-    if (first == 0)
+    uint32_t words = take_words(slab, region_words(class_index, region));
+    if (words == 0)
         return false;
+    size_t first = words - td_class_code(class_index);
     void *objects[MOVE_MAX];
     size_t count = td_bin_take(ops, slab, class_index, objects, MOVE_MAX);
     struct td_bin_view old = td_bin_view(slab, class_index);
@@ -85,16 +86,17 @@ bool td_bin_move(const struct td_slab_ops *ops, struct td_slab *slab, size_t cla
                               .free_room = (uint16_t)capacity,
                               .free_bottom = (uint16_t)first,
                               .region = (uint16_t)region};
-    td_slab_slots(slab)[first] = td_link_in(first);
+    td_link *links = td_bin_slots(&slab->bins[class_index]);
+    links[first] = td_link_in(first);
     if (has_two_stacks)
-        td_slab_slots(slab)[other] = td_link_in(other);
+        links[other] = td_link_in(other);
     // Another thread may have given it longer ones meanwhile.
     bool is_wanted = region > old.bin.region && old.alloc_count == 0 && old.free_count == 0;
     bool is_moved = is_wanted && ops->replace_bin(slab, class_index, old.bin, new);
     if (is_moved)
         note_capacity(slab, class_index, old.capacity, capacity);
     else
-        give_words_back(slab, first, region_words(class_index, region));
+        give_words_back(slab, words, region_words(class_index, region));
     // What was popped first is to be pushed last.
     td_batch_reverse(objects, count);
     size_t pushed = ops->push_batch(slab, class_index, objects, count);
@@ -104,7 +106,7 @@ bool td_bin_move(const struct td_slab_ops *ops, struct td_slab *slab, size_t cla
 
 static size_t plain_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
     struct td_slab_bin *bin = &slab->bins[class_index];
-    td_link *slots = td_slab_slots(slab);
+    td_link *slots = td_bin_slots(bin);
     bool has_two_stacks = td_class_has_two_stacks(class_index);
     td_link link = has_two_stacks ? bin->alloc : slots[bin->free_top];
     size_t taken = 0;
@@ -119,7 +121,7 @@ static size_t plain_pop_batch(struct td_slab *slab, size_t class_index, void **o
 
 static size_t plain_push_batch(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
     struct td_slab_bin *bin = &slab->bins[class_index];
-    td_link *slots = td_slab_slots(slab);
+    td_link *slots = td_bin_slots(bin);
     size_t pushed = td_min(count, bin->free_room);
     size_t top = bin->free_top;
     for (size_t i = count - pushed; i < count; i++) {
@@ -135,7 +137,7 @@ static bool plain_replace_bin(struct td_slab *slab, size_t class_index, struct t
     struct td_slab_bin *bin = &slab->bins[class_index];
     if (bin->alloc != expected.alloc || bin->free_half != expected.free_half || bin->shape != expected.shape)
         return false;
-    td_store_pair(bin, td_slab_slots(slab)[td_link_slot(desired.alloc)],
+    td_store_pair(bin, td_bin_slots(bin)[td_link_slot(desired.alloc)],
                   desired.free_half | (uint64_t)desired.shape << 32);
     return true;
 }

@@ -263,7 +263,7 @@ void td_slab_reset(struct td_slab *slab) {
 
 bool td_slab_was_freed_last(const struct td_slab *slab, size_t class_index, const void *pointer) {
     size_t top = (uint16_t)td_load_acquire(&slab->bins[class_index].free_half);
-    return td_link_object(((const td_link *)slab)[top]) == pointer;
+    return td_link_object(((const td_link *)&slab->bins[class_index])[top]) == pointer;
 }
 
 size_t td_slab_cached_bytes(const struct td_slab *slab) {

@@ -15,9 +15,9 @@
 //
 // A bin keeps a copy of the link on top of the stack of allocations. Pop takes its object and copies the link in the
 // slot below, whose number the link has. Push stores to slot[free_top + 1] unless free_room is 0. Either is committed
-// by one store, so a slab of zeros is valid: slot 0 is bin 0, always zero, and no room keeps everything out. A bin's
-// first slots are few; one that grows gets more of them elsewhere in the slab, so a slab touches no more memory than
-// its bins need. Slots given up stay unused.
+// by one store, so a slab of zeros is valid: a bin numbers slots by words from itself on, so that slot 0 is its own
+// zeros, and no room keeps everything out. A bin's first slots are few; one that grows gets more of them elsewhere in
+// the slab, so a slab touches no more memory than its bins need. Slots given up stay unused.
 //
 // Classes above TD_TABLE_BYTES have one stack, that of frees, and pop from it as well: see below. Their `alloc` is the
 // link that was popped last, or less recent ones: a hint.
@@ -132,37 +132,34 @@ static inline size_t td_slab_first_bytes(size_t class_index) {
     return td_min(info->bin_max, TD_BIN_MIN) * (size_t)info->object_bytes;
 }
 
-// Links number slots from so many words before the slab on. On x86-64 a register of malloc's points there: see
-// frontends/percpu/direct_x86_64.h. Elsewhere a slot's link has the slot's own number.
-#if defined(__x86_64__)
-#define TD_LINK_ORIGIN ((size_t)142)
-#else
-#define TD_LINK_ORIGIN ((size_t)1)
-#endif
-
 // What a link in `slot` has in its low bits.
 static inline td_link td_link_in(size_t slot) {
-    return slot - 1 + TD_LINK_ORIGIN;
+    return slot - 1;
 }
 
 // The slot below the link's own.
 static inline size_t td_link_below(td_link link) {
-    return (uint16_t)link - TD_LINK_ORIGIN;
+    return (uint16_t)link;
 }
 
 // The slot that the link is in; 0 if it was never in one.
 static inline size_t td_link_slot(td_link link) {
-    return (uint16_t)link >= TD_LINK_ORIGIN ? td_link_below(link) + 1 : 0;
+    return (uint16_t)link != 0 ? td_link_below(link) + 1 : 0;
 }
 
-_Static_assert(TD_SLAB_BYTES / sizeof(td_link) + TD_LINK_ORIGIN <= 1 << 16, "a slot's number has 16 bits");
+_Static_assert(TD_SLAB_BYTES / sizeof(td_link) <= 1 << 16, "a slot's number has 16 bits");
 
-static inline td_link *td_slab_slots(struct td_slab *slab) {
-    return (td_link *)slab;
+// (Opaque: addresses that are a register and a constant let a load take what was stored last from a register, on
+// processors that rename memory, Intel's from 2019 on; a sum of two registers does not.)
+static inline TD_ALWAYS_INLINE struct td_slab_bin *td_slab_bin(struct td_slab *slab, size_t class_code) {
+    struct td_slab_bin *bin = (struct td_slab_bin *)&((td_link *)slab)[class_code];
+    TD_OPAQUE(bin);
+    return bin;
 }
 
-static inline struct td_slab_bin *td_slab_bin(struct td_slab *slab, size_t class_code) {
-    return (struct td_slab_bin *)&td_slab_slots(slab)[class_code];
+// A bin's slots count from the bin on, in words.
+static inline td_link *td_bin_slots(struct td_slab_bin *bin) {
+    return (td_link *)bin;
 }
 
 // A load may have to wait for a store that has the same place in another page: up to three times as long for a pair. So
@@ -252,7 +249,7 @@ static inline void *td_slab_plain_pop_freed(struct td_slab *slab, size_t class_c
     td_link link = bin->alloc;
     td_link guessed = link;
     TD_OPAQUE(guessed);  // so that what is compared is not known to be what is used
-    td_link found = td_slab_slots(slab)[(uint16_t)old];
+    td_link found = td_bin_slots(bin)[(uint16_t)old];
     if (found != guessed) {
         td_store_relaxed(&bin->alloc, found);
         link = found;
@@ -263,28 +260,28 @@ static inline void *td_slab_plain_pop_freed(struct td_slab *slab, size_t class_c
     return object;
 }
 
-// The same, for one object. What is made opaque is so that addresses are computed twice: the code is shorter then, by
-// what makes malloc fit into a line of 64 bytes.
+// The same, for one object.
 static inline TD_ALWAYS_INLINE void *td_slab_plain_pop(struct td_slab *slab, size_t class_code, bool has_two_stacks) {
     if (!has_two_stacks)
         return td_slab_plain_pop_freed(slab, class_code);
-    td_link link = td_slab_bin(slab, class_code)->alloc;
-    size_t number = (uint16_t)link;
+    struct td_slab_bin *bin = td_slab_bin(slab, class_code);
+    td_link link = bin->alloc;
+    size_t number = td_link_below(link);
     TD_OPAQUE(number);  // so that it is computed first
     void *object = td_link_object(link);
     if (td_unlikely(object == NULL))
         return NULL;
-    td_link next = td_slab_slots(slab)[number - TD_LINK_ORIGIN];
-    TD_OPAQUE(class_code);
-    td_store_relaxed(&td_slab_bin(slab, class_code)->alloc, next);
+    td_link next = td_bin_slots(bin)[number];
+    td_store_relaxed(&bin->alloc, next);
     // Nobody has touched it since it was allocated last, in most programs long ago.
     __builtin_prefetch(td_link_object(next), 1);
     return object;
 }
 
 static inline bool td_slab_plain_push(struct td_slab *slab, size_t class_code, void *object) {
-    td_link *slots = td_slab_slots(slab);
-    uint32_t old = td_slab_bin(slab, class_code)->free_half;
+    struct td_slab_bin *bin = td_slab_bin(slab, class_code);
+    td_link *slots = td_bin_slots(bin);
+    uint32_t old = bin->free_half;
     size_t top = (uint16_t)old;
     uint32_t pushed;
     // There is no room; or what was freed last seems to be freed again, and the slow path is to see that.
@@ -292,8 +289,7 @@ static inline bool td_slab_plain_push(struct td_slab *slab, size_t class_code, v
         return false;
     TD_OPAQUE(top);
     slots[top + 1] = td_link_to(object) + td_link_in(top + 1);
-    TD_OPAQUE(class_code);
-    td_store_relaxed(&td_slab_bin(slab, class_code)->free_half, pushed);
+    td_store_relaxed(&bin->free_half, pushed);
     return true;
 }
 

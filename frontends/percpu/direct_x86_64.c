@@ -17,7 +17,7 @@ void td_direct_open(ptrdiff_t area_offset, size_t cpus) {
     first->descriptor[0] = td_direct_descriptor_0;
     first->descriptor[1] = td_direct_descriptor_1;
     for (size_t size = 0; size <= TD_TABLE_BYTES; size++)
-        first->codes[size] = (uint8_t)(td_class_code_table[size] + TD_LINK_ORIGIN);
+        first->codes[size] = (uint8_t)(td_class_code_table[size] + TD_DIRECT_ORIGIN);
     ptrdiff_t field = (ptrdiff_t)offsetof(struct td_rseq_area, rseq_cs);
     td_store_relaxed(&first->rseq_cs_offset, area_offset + field);
     // Behind all else, in the order of loads as well: x86-64 keeps both.
@@ -27,11 +27,11 @@ void td_direct_open(ptrdiff_t area_offset, size_t cpus) {
 void td_direct_publish(uint32_t index, const struct td_slab *slab) {
     if (index >= TD_DIRECT_CPUS)
         return;
-    for (int way = 0; way < 2; way++) {
-        const char *descriptor = (const char *)&td_direct.blocks[0].descriptor[way];
-        ptrdiff_t origin = (ptrdiff_t)(TD_LINK_ORIGIN * sizeof(td_link));
-        td_store_release(&td_direct.blocks[index].distance[way],
-                         slab != NULL ? (const char *)slab - descriptor - origin : 0);
-    }
+    for (size_t i = 1; i <= TD_TABLE_CLASSES; i++)
+        for (int way = 0; way < 2; way++) {
+            const char *descriptor = (const char *)&td_direct.blocks[0].descriptor[way];
+            td_store_release(&td_direct.blocks[index].distances[i][way],
+                             slab != NULL ? (const char *)&slab->bins[i] - descriptor : 0);
+        }
 }
 #endif

@@ -5,17 +5,19 @@
 //
 // The code is so short because all it needs lies at short distances from one address, its descriptor's:
 //
-//        0            32         64         72               80            96            1121
-//       +------------+----------+----------+----------------+-------------+-------------+-------+
-//       | descriptor | of new   | size_end | rseq_cs_offset | distance[2] | codes[1025] | zeros |  the first block
-//       | of malloc  |          |          |                |             |             |       |
-//       +------------+----------+----------+----------------+-------------+-------------+-------+
-//       |                                                   | distance[2] |                     |  one for each index
-//       +---------------------------------------------------+-------------+---------------------+
+//        0            32         64         72               80            1105        1112
+//       +------------+----------+----------+----------------+-------------+-----------+----------------------+
+//       | descriptor | of new   | size_end | rseq_cs_offset | codes[1025] |           | distances            |
+//       | of malloc  |          |          |                |             |           | [33 classes][2 ways] |
+//       +------------+----------+----------+----------------+-------------+-----------+----------------------+
+//       |                                                                             | distances            |  one for
+//       +-----------------------------------------------------------------------------+----------------------+  each
+//       index
 //
-// A distance leads from the descriptor to TD_LINK_ORIGIN words before the CPU's slab, where codes and links count from.
-// If it is 0, bins and what they hold are the first block's zeros. From block to block it is 2 KiB, 8 times 256: the
-// index is loaded a byte early, with the last byte of `node_id`, which is always 0, as its lowest.
+// A distance leads from the descriptor to the class's bin in the CPU's slab. If it is 0 the descriptor is the bin,
+// whose first word is 0 as that of an empty one. A size's code leads to the distance of its class, in words. From block
+// to block it is 2 KiB, 8 times 256: the index is loaded a byte early, with the last byte of `node_id`, which is always
+// 0, as its lowest.
 #ifndef FRONTENDS_PERCPU_DIRECT_X86_64_H_
 #define FRONTENDS_PERCPU_DIRECT_X86_64_H_
 
@@ -28,12 +30,14 @@
 
 // Numbers for the assembler, in bytes: where the first block lies in its page, kept apart as TD_TABLE_PLACE is; where
 // the parts of a block lie; and how far malloc's and new's descriptors are from each other.
-#define TD_DIRECT_PLACE 2432
+#define TD_DIRECT_PLACE 2560
 #define TD_DIRECT_SIZE_END 64
 #define TD_DIRECT_RSEQ_CS_OFFSET 72
-#define TD_DIRECT_DISTANCE 80
-#define TD_DIRECT_CODES 96
+#define TD_DIRECT_CODES 80
+#define TD_DIRECT_DISTANCES 1112
 #define TD_DIRECT_WAY 32
+// What all codes have beyond class codes, in words: the instruction's own distance, a byte, falls short by as much.
+#define TD_DIRECT_ORIGIN 132
 
 // The kernel's `struct rseq_cs`, as <linux/rseq.h> has it.
 struct td_rseq_cs {
@@ -49,9 +53,9 @@ struct td_direct_block {
     struct td_rseq_cs descriptor[2];    // immutable once the way is open
     size_t size_end;                    // atomic, any thread; sizes below go the direct way: none while it is closed
     ptrdiff_t rseq_cs_offset;           // atomic, any thread; of the areas' field, from the thread pointer on
-    ptrdiff_t distance[2];              // atomic, any thread
-    uint8_t codes[TD_TABLE_BYTES + 1];  // td_class_code_table, counted from the origin; immutable once the way is open
-    char zeros[927];
+    uint8_t codes[TD_TABLE_BYTES + 1];  // td_class_code_table, and TD_DIRECT_ORIGIN; immutable once the way is open
+    ptrdiff_t distances[TD_TABLE_CLASSES + 1][2];  // atomic, any thread
+    char padding[408];
 };
 
 struct td_direct {
@@ -63,15 +67,14 @@ extern struct td_direct td_direct;
 
 _Static_assert(offsetof(struct td_direct_block, size_end) == TD_DIRECT_SIZE_END, "a number above");
 _Static_assert(offsetof(struct td_direct_block, rseq_cs_offset) == TD_DIRECT_RSEQ_CS_OFFSET, "a number above");
-_Static_assert(offsetof(struct td_direct_block, distance) == TD_DIRECT_DISTANCE, "a number above");
+_Static_assert(offsetof(struct td_direct_block, distances) == TD_DIRECT_DISTANCES, "a number above");
 _Static_assert(offsetof(struct td_direct_block, codes) == TD_DIRECT_CODES, "a number above");
 _Static_assert(sizeof(struct td_rseq_cs) == TD_DIRECT_WAY, "a number above");
 _Static_assert(sizeof(struct td_direct_block) == 8 << 8, "an index is loaded 8 bits up and scaled by 8");
-_Static_assert(offsetof(struct td_direct_block, zeros) <= TD_LINK_ORIGIN * sizeof(td_link) &&
-                   TD_DIRECT_WAY + (TD_LINK_ORIGIN + 2 * TD_TABLE_CLASSES + 1) * sizeof(td_link) <=
-                       sizeof(struct td_direct_block),
-               "without a slab, bins are zeros");
-_Static_assert(TD_LINK_ORIGIN + 2 * TD_TABLE_CLASSES <= UINT8_MAX, "codes are bytes");
+_Static_assert(offsetof(struct td_rseq_cs, flags) + sizeof(uint32_t) == sizeof(td_link),
+               "a descriptor begins as an empty bin");
+_Static_assert(sizeof(ptrdiff_t[2]) == 2 * sizeof(td_link), "a class code is the way's first word");
+_Static_assert(TD_DIRECT_ORIGIN + 2 * TD_TABLE_CLASSES <= UINT8_MAX, "codes are bytes");
 _Static_assert(offsetof(struct td_rseq_area, mm_cid) - offsetof(struct td_rseq_area, rseq_cs) == 16 &&
                    offsetof(struct td_rseq_area, node_id) + sizeof(uint32_t) == offsetof(struct td_rseq_area, mm_cid),
                "the index is loaded from 15 bytes behind rseq_cs");
@@ -87,7 +90,7 @@ _Static_assert(TD_RETURN_NULL == 0 && TD_THROW == 1, "names below end so");
     TD_DIRECT_SET(descriptor, TD_DIRECT_PLACE + TD_DIRECT_WAY * which)                                                 \
     TD_DIRECT_SET(size_end, TD_DIRECT_SIZE_END - TD_DIRECT_WAY * which)                                                \
     TD_DIRECT_SET(rseq_cs_offset, TD_DIRECT_RSEQ_CS_OFFSET - TD_DIRECT_WAY * which)                                    \
-    TD_DIRECT_SET(distance, TD_DIRECT_DISTANCE - (TD_DIRECT_WAY - 8) * which)                                          \
+    TD_DIRECT_SET(distance, TD_DIRECT_DISTANCES - 8 * TD_DIRECT_ORIGIN - (TD_DIRECT_WAY - 8) * which)                  \
     TD_DIRECT_SET(codes, TD_DIRECT_CODES - TD_DIRECT_WAY * which)                                                      \
     ".globl td_direct_descriptor_" #which "\n\t"                                                                       \
     ".hidden td_direct_descriptor_" #which "\n\t"                                                                      \
@@ -104,13 +107,14 @@ _Static_assert(TD_RETURN_NULL == 0 && TD_THROW == 1, "names below end so");
     "movq %rdx, %fs:(%rcx)\n"                                                                                          \
     "1:\n\t"                                                                                                           \
     "movl %fs:15(%rcx), %eax\n\t"                                                                                      \
+    "addl %esi, %eax\n\t"                                                                                              \
     "addq .Ldistance(%rdx,%rax,8), %rdx\n\t"                                                                           \
-    "movq (%rdx,%rsi,8), %rax\n\t"                                                                                     \
+    "movq (%rdx), %rax\n\t"                                                                                            \
     "movzwl %ax, %ecx\n\t"                                                                                             \
     "shrq $16, %rax\n\t"                                                                                               \
     "jz 5f\n\t"                                                                                                        \
     "movq (%rdx,%rcx,8), %rcx\n\t"                                                                                     \
-    "movq %rcx, (%rdx,%rsi,8)\n"                                                                                       \
+    "movq %rcx, (%rdx)\n"                                                                                              \
     "2:\n\t"                                                                                                           \
     "shrq $16, %rcx\n\t"                                                                                               \
     "prefetcht0 (%rcx)\n\t"                                                                                            \

@@ -66,15 +66,14 @@ static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two
     uint64_t slab, bin, next, found;
     if (has_two_stacks)
         TD_RSEQ_POP("ldr %[object], [%[bin]]\n\t"
-                    "and %[next], %[object], #0xffff\n\t"
-                    "add %[next], %[slab], %[next], lsl #3\n\t",
-                    "ldur %[next], [%[next], #-8]\n\t"
+                    "and %[next], %[object], #0xffff\n\t",
+                    "ldr %[next], [%[bin], %[next], lsl #3]\n\t"
                     "str %[next], [%[bin]]\n");
     else  // a guess first, which the slot confirms: see frontends/slab.h
         TD_RSEQ_POP("ldr %w[next], [%[bin], #8]\n\t"
                     "and %w[found], %w[next], #0xffff\n\t"
                     "ldr %[object], [%[bin]]\n\t"
-                    "ldr %[found], [%[slab], %[found], lsl #3]\n\t"
+                    "ldr %[found], [%[bin], %[found], lsl #3]\n\t"
                     "cmp %[object], %[found]\n\t"
                     "b.eq 5f\n\t"
                     "str %[found], [%[bin]]\n\t"
@@ -97,12 +96,13 @@ static inline bool td_rseq_push(size_t class_code, void *object) {
                                                                                       "cmp w11, #0x10, lsl #12\n\t"
                                                                                       "b.lo %l[miss]\n\t"
                                                                                       "and w12, w11, #0xffff\n\t"
-                                                                                      "add x9, x9, x12, lsl #3\n\t"
+                                                                                      "add x9, x10, x12, lsl #3\n\t"
                                                                                       "add x12, x12, %[link]\n\t"
                                                                                       "ldr x13, [x9]\n\t"
+                                                                                      "add x13, x13, #1\n\t"
                                                                                       "cmp x13, x12\n\t"
                                                                                       "b.eq %l[miss]\n\t"
-                                                                                      "add x12, x12, #1\n\t"
+
                                                                                       "str x12, [x9, #8]\n\t"
                                                                                       "sub w11, w11, #0x10, lsl #12\n\t"
                                                                                       "add w11, w11, #1\n\t"
@@ -140,13 +140,12 @@ static inline size_t td_rseq_pop_batch(size_t class_index, void **objects, size_
     if (td_class_has_two_stacks(class_index))
         TD_RSEQ_POP_BATCH("ldr %[word], [%[bin]]\n", "lsr %[object], %[word], #16\n\t",
                           "and %[word], %[word], #0xffff\n\t"
-                          "add %[word], %[slab], %[word], lsl #3\n\t"
-                          "ldur %[word], [%[word], #-8]\n\t",
+                          "ldr %[word], [%[bin], %[word], lsl #3]\n\t",
                           "str %[word], [%[bin]]\n");
     else
         TD_RSEQ_POP_BATCH("ldr %w[word], [%[bin], #8]\n",
                           "and %w[object], %w[word], #0xffff\n\t"
-                          "ldr %[object], [%[slab], %[object], lsl #3]\n\t"
+                          "ldr %[object], [%[bin], %[object], lsl #3]\n\t"
                           "lsr %[object], %[object], #16\n\t",
                           "sub %w[word], %w[word], %w[push]\n\t", "str %w[word], [%[bin], #8]\n");
     return moved;
@@ -166,11 +165,12 @@ static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects
                                                               "5:\n\t"
                                                               "cmp %[from], %[count]\n\t"
                                                               "b.hs 6f\n\t"
-                                                              "add %w[half], %w[half], %w[step]\n\t"
                                                               "and %[top], %[half], #0xffff\n\t"
+                                                              "add %w[half], %w[half], %w[step]\n\t"
                                                               "ldr %[link], [%[objects], %[from], lsl #3]\n\t"
                                                               "orr %[link], %[top], %[link], lsl #16\n\t"
-                                                              "str %[link], [%[slab], %[top], lsl #3]\n\t"
+                                                              "add %[top], %[top], #1\n\t"
+                                                              "str %[link], [%[bin], %[top], lsl #3]\n\t"
                                                               "add %[from], %[from], #1\n\t"
                                                               "b 5b\n"
                                                               "6:\n\t"
@@ -190,25 +190,25 @@ static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size
                                        struct td_slab_bin expected, struct td_slab_bin desired) {
     size_t class_code = td_class_code(class_index);
     uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
-    __asm__ goto(
-        TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "cmp x9, %[expected_slab]\n\t"
-                                                                             "b.ne %l[miss]\n\t"
-                                                                             "add x10, x9, %[code], lsl #3\n\t"
-                                                                             "ldp x15, x16, [%[desired]]\n\t"
-                                                                             "and x15, x15, #0xffff\n\t"
-                                                                             "ldr x15, [x9, x15, lsl #3]\n\t"
-                                                                             "ldp x11, x12, [%[expected]]\n\t"
-                                                                             "ldxp x13, x14, [x10]\n\t"
-                                                                             "cmp x11, x13\n\t"
-                                                                             "ccmp x12, x14, #0, eq\n\t"
-                                                                             "b.ne %l[miss]\n\t"
-                                                                             "stxp w13, x15, x16, [x10]\n"
-                                                                             "2:\n\t"
-                                                                             "cbnz w13, 0b\n"
-        :
-        : TD_RSEQ_INPUTS, [expected_slab] "r"(expected_slab), [expected] "r"(&expected), [desired] "r"(&desired)
-        : "memory", "cc", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16"
-        : miss);
+    __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
+                     TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "cmp x9, %[expected_slab]\n\t"
+                                                               "b.ne %l[miss]\n\t"
+                                                               "add x10, x9, %[code], lsl #3\n\t"
+                                                               "ldr x16, [%[desired], #8]\n\t"
+                                                               "ldr x15, [x10, %[slot], lsl #3]\n\t"
+                                                               "ldp x11, x12, [%[expected]]\n\t"
+                                                               "ldxp x13, x14, [x10]\n\t"
+                                                               "cmp x11, x13\n\t"
+                                                               "ccmp x12, x14, #0, eq\n\t"
+                                                               "b.ne %l[miss]\n\t"
+                                                               "stxp w13, x15, x16, [x10]\n"
+                                                               "2:\n\t"
+                                                               "cbnz w13, 0b\n"
+                 :
+                 : TD_RSEQ_INPUTS, [expected_slab] "r"(expected_slab), [expected] "r"(&expected),
+                   [desired] "r"(&desired), [slot] "r"(td_link_slot(desired.alloc))
+                 : "memory", "cc", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16"
+                 : miss);
     return true;
 miss:
     return false;

@@ -52,37 +52,37 @@ static inline TD_ALWAYS_INLINE const intptr_t *td_rseq_table(void) {
 // The zero flag says whether there was no object (flag outputs are known since GCC 6 and clang 9 here, but not so long
 // on aarch64). `step` ends in the store that commits, and does not leave zero.
 #define TD_RSEQ_POP(link, step)                                                                                        \
-    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("testq %[next], %[next]\n\t"                                   \
-                                                        "jz 2f\n\t",                                                   \
-                                                        "%[next]", "%[object]", "%q[slab]", "%k[slab]", "2f") link     \
-                     "shrq $16, %[object]\n\t"                                                                         \
-                     "jz 2f\n\t" step "2:\n"                                                                           \
-                     : [object] "=&a"(object), [slab] "=&r"(slab), [next] "=&r"(next), [found] "=&r"(found),           \
-                       "=@ccz"(is_missed)                                                                              \
-                     : [table] "r"(td_rseq_table()), [code] "r"(class_code), [origin] "i"(TD_LINK_ORIGIN)              \
-                     : "memory")
+    __asm__ volatile(                                                                                                  \
+        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("testq %[next], %[next]\n\t"                                                \
+                                           "jz 2f\n\t",                                                                \
+                                           "%[next]", "%[object]", "%[bin]", "%k[bin]",                                \
+                                           "2f") "leaq (%[bin],%[code],8), %[bin]\n\t" link "shrq $16, %[object]\n\t"  \
+                                                 "jz 2f\n\t" step "2:\n"                                               \
+        : [object] "=&a"(object), [bin] "=&r"(bin), [next] "=&r"(next), [found] "=&r"(found), "=@ccz"(is_missed)       \
+        : [table] "r"(td_rseq_table()), [code] "r"(class_code)                                                         \
+        : "memory")
 
 static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two_stacks) {
     void *object;
-    uint64_t slab, next, found;
+    uint64_t bin, next, found;
     bool is_missed;
     if (has_two_stacks)
-        TD_RSEQ_POP("movq (%[slab],%[code],8), %[object]\n\t"
+        TD_RSEQ_POP("movq (%[bin]), %[object]\n\t"
                     "movzwl %w[object], %k[next]\n\t",
-                    "movq -8*%c[origin](%[slab],%[next],8), %[next]\n\t"
-                    "movq %[next], (%[slab],%[code],8)\n");
+                    "movq (%[bin],%[next],8), %[next]\n\t"
+                    "movq %[next], (%[bin])\n");
     else  // a guess first, which the slot confirms: see frontends/slab.h
-        TD_RSEQ_POP("movl 8(%[slab],%[code],8), %k[next]\n\t"
+        TD_RSEQ_POP("movl 8(%[bin]), %k[next]\n\t"
                     "movzwl %w[next], %k[found]\n\t"
-                    "movq (%[slab],%[code],8), %[object]\n\t"
-                    "movq (%[slab],%[found],8), %[found]\n\t"
+                    "movq (%[bin]), %[object]\n\t"
+                    "movq (%[bin],%[found],8), %[found]\n\t"
                     "cmpq %[object], %[found]\n\t"
                     "je 5f\n\t"
-                    "movq %[found], (%[slab],%[code],8)\n\t"
+                    "movq %[found], (%[bin])\n\t"
                     "movq %[found], %[object]\n"
                     "5:\n\t",
                     "addl $0xffff, %k[next]\n\t"
-                    "movl %k[next], 8(%[slab],%[code],8)\n");
+                    "movl %k[next], 8(%[bin])\n");
     if (td_unlikely(is_missed))
         return NULL;
     if (has_two_stacks)
@@ -93,22 +93,23 @@ static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two
 }
 
 static inline bool td_rseq_push(size_t class_code, void *object) {
-    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "%%rcx", "%%r11", "%%rdx", "%%edx",
-                                                          "%l[miss]") "movl 8(%%rdx,%[code],8), %%eax\n\t"
-                                                                      "movzwl %%ax, %%ecx\n\t"
-                                                                      "subl $0xffff, %%eax\n\t"
-                                                                      "jb %l[miss]\n\t"
-                                                                      "cmpl %k[object], 2(%%rdx,%%rcx,8)\n\t"
-                                                                      "je %l[miss]\n\t"
-                                                                      "leaq %c[origin](%[link],%%rcx), %%r11\n\t"
-                                                                      "movq %%r11, 8(%%rdx,%%rcx,8)\n\t"
-                                                                      "movl %%eax, 8(%%rdx,%[code],8)\n"
-                                                                      "2:\n"
-                 :
-                 : [table] "r"(td_rseq_table()), [code] "S"(class_code), [link] "r"(td_link_to(object)),
-                   [object] "r"(object), [origin] "i"(TD_LINK_ORIGIN)
-                 : "memory", "cc", "rax", "rcx", "rdx", "r11"
-                 : miss);
+    __asm__ goto(
+        TD_RSEQ_TABLES("%l[miss]")
+            TD_RSEQ_BEGIN("", "%%rcx", "%%r11", "%%rdx", "%%edx", "%l[miss]") "leaq (%%rdx,%[code],8), %%rdx\n\t"
+                                                                              "movl 8(%%rdx), %%eax\n\t"
+                                                                              "movzwl %%ax, %%ecx\n\t"
+                                                                              "subl $0xffff, %%eax\n\t"
+                                                                              "jb %l[miss]\n\t"
+                                                                              "cmpl %k[object], 2(%%rdx,%%rcx,8)\n\t"
+                                                                              "je %l[miss]\n\t"
+                                                                              "leaq (%[link],%%rcx), %%r11\n\t"
+                                                                              "movq %%r11, 8(%%rdx,%%rcx,8)\n\t"
+                                                                              "movl %%eax, 8(%%rdx)\n"
+                                                                              "2:\n"
+        :
+        : [table] "r"(td_rseq_table()), [code] "S"(class_code), [link] "r"(td_link_to(object)), [object] "r"(object)
+        : "memory", "cc", "rax", "rcx", "rdx", "r11"
+        : miss);
     return true;
 miss:
     return false;
@@ -117,66 +118,65 @@ miss:
 // `word` holds what the bin is to have where `load` found it: `link` takes what `object` is made of out of it or by it,
 // `step` makes it the one below, and `commit` stores it.
 #define TD_RSEQ_POP_BATCH(load, link, step, commit)                                                                    \
-    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%[word]", "%[object]",       \
-                                                        "%q[slab]", "%k[slab]", "2f") load                             \
-                     "5:\n\t"                                                                                          \
-                     "cmpq %[count], %[moved]\n\t"                                                                     \
-                     "jae 6f\n\t" link "shrq $16, %[object]\n\t"                                                       \
-                     "jz 6f\n\t"                                                                                       \
-                     "movq %[object], (%[objects],%[moved],8)\n\t" step "incq %[moved]\n\t"                            \
-                     "jmp 5b\n"                                                                                        \
-                     "6:\n\t" commit "2:\n"                                                                            \
-                     : [slab] "=&r"(slab), [word] "=&r"(word), [moved] "=&r"(moved), [object] "=&r"(object)            \
-                     : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects),                   \
-                       [count] "r"(count), [origin] "i"(TD_LINK_ORIGIN)                                                \
-                     : "memory", "cc")
+    __asm__ volatile(                                                                                                  \
+        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%[word]", "%[object]", "%[bin]",          \
+                                           "%k[bin]", "2f") "leaq (%[bin],%[code],8), %[bin]\n\t" load "5:\n\t"        \
+                                                            "cmpq %[count], %[moved]\n\t"                              \
+                                                            "jae 6f\n\t" link "shrq $16, %[object]\n\t"                \
+                                                            "jz 6f\n\t"                                                \
+                                                            "movq %[object], (%[objects],%[moved],8)\n\t" step         \
+                                                            "incq %[moved]\n\t"                                        \
+                                                            "jmp 5b\n"                                                 \
+                                                            "6:\n\t" commit "2:\n"                                     \
+        : [bin] "=&r"(bin), [word] "=&r"(word), [moved] "=&r"(moved), [object] "=&r"(object)                           \
+        : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count)             \
+        : "memory", "cc")
 
 static inline size_t td_rseq_pop_batch(size_t class_index, void **objects, size_t count) {
     size_t class_code = td_class_code(class_index);
-    uint64_t slab, word, moved, object;
+    uint64_t bin, word, moved, object;
     if (td_class_has_two_stacks(class_index))
-        TD_RSEQ_POP_BATCH("movq (%[slab],%[code],8), %[word]\n", "movq %[word], %[object]\n\t",
+        TD_RSEQ_POP_BATCH("movq (%[bin]), %[word]\n", "movq %[word], %[object]\n\t",
                           "movzwl %w[word], %k[word]\n\t"
-                          "movq -8*%c[origin](%[slab],%[word],8), %[word]\n\t",
-                          "movq %[word], (%[slab],%[code],8)\n");
+                          "movq (%[bin],%[word],8), %[word]\n\t",
+                          "movq %[word], (%[bin])\n");
     else
-        TD_RSEQ_POP_BATCH("movl 8(%[slab],%[code],8), %k[word]\n",
+        TD_RSEQ_POP_BATCH("movl 8(%[bin]), %k[word]\n",
                           "movzwl %w[word], %k[object]\n\t"
-                          "movq (%[slab],%[object],8), %[object]\n\t",
-                          "addl $0xffff, %k[word]\n\t", "movl %k[word], 8(%[slab],%[code],8)\n");
+                          "movq (%[bin],%[object],8), %[object]\n\t",
+                          "addl $0xffff, %k[word]\n\t", "movl %k[word], 8(%[bin])\n");
     return moved;
 }
 
 static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects, size_t count) {
     size_t class_code = td_class_code(class_index);
-    uint64_t slab, half, top, moved, from, link;
-    __asm__ volatile(TD_RSEQ_TABLES("2f")
-                         TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[half]", "%[top]", "%q[slab]", "%k[slab]",
-                                       "2f") "movl 8(%[slab],%[code],8), %k[half]\n\t"
-                                             "movl %k[half], %k[moved]\n\t"
-                                             "shrl $16, %k[moved]\n\t"
-                                             "cmpq %[count], %[moved]\n\t"
-                                             "cmovaq %[count], %[moved]\n\t"
-                                             "movq %[count], %[from]\n\t"
-                                             "subq %[moved], %[from]\n"
-                                             "5:\n\t"
-                                             "cmpq %[count], %[from]\n\t"
-                                             "jae 6f\n\t"
-                                             "movzwl %w[half], %k[top]\n\t"
-                                             "movq (%[objects],%[from],8), %[link]\n\t"
-                                             "shlq $16, %[link]\n\t"
-                                             "leaq %c[origin](%[link],%[top]), %[link]\n\t"
-                                             "movq %[link], 8(%[slab],%[top],8)\n\t"
-                                             "subl $0xffff, %k[half]\n\t"
-                                             "incq %[from]\n\t"
-                                             "jmp 5b\n"
-                                             "6:\n\t"
-                                             "movl %k[half], 8(%[slab],%[code],8)\n"
-                                             "2:\n"
-                     : [slab] "=&r"(slab), [half] "=&r"(half), [top] "=&r"(top), [moved] "=&r"(moved),
-                       [from] "=&r"(from), [link] "=&r"(link)
-                     : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count),
-                       [origin] "i"(TD_LINK_ORIGIN)
+    uint64_t bin, half, top, moved, from, link;
+    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[half]", "%[top]", "%[bin]",
+                                                        "%k[bin]", "2f") "leaq (%[bin],%[code],8), %[bin]\n\t"
+                                                                         "movl 8(%[bin]), %k[half]\n\t"
+                                                                         "movl %k[half], %k[moved]\n\t"
+                                                                         "shrl $16, %k[moved]\n\t"
+                                                                         "cmpq %[count], %[moved]\n\t"
+                                                                         "cmovaq %[count], %[moved]\n\t"
+                                                                         "movq %[count], %[from]\n\t"
+                                                                         "subq %[moved], %[from]\n"
+                                                                         "5:\n\t"
+                                                                         "cmpq %[count], %[from]\n\t"
+                                                                         "jae 6f\n\t"
+                                                                         "movzwl %w[half], %k[top]\n\t"
+                                                                         "movq (%[objects],%[from],8), %[link]\n\t"
+                                                                         "shlq $16, %[link]\n\t"
+                                                                         "addq %[top], %[link]\n\t"
+                                                                         "movq %[link], 8(%[bin],%[top],8)\n\t"
+                                                                         "subl $0xffff, %k[half]\n\t"
+                                                                         "incq %[from]\n\t"
+                                                                         "jmp 5b\n"
+                                                                         "6:\n\t"
+                                                                         "movl %k[half], 8(%[bin])\n"
+                                                                         "2:\n"
+                     : [bin] "=&r"(bin), [half] "=&r"(half), [top] "=&r"(top), [moved] "=&r"(moved), [from] "=&r"(from),
+                       [link] "=&r"(link)
+                     : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count)
                      : "memory", "cc");
     return moved;
 }
@@ -197,7 +197,7 @@ static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size
                                                                       "movl 12(%[expected]), %%edx\n\t"
                                                                       "cmpl %%edx, 12(%%rcx)\n\t"
                                                                       "jne %l[miss]\n\t"
-                                                                      "movq (%%rax,%[slot],8), %%xmm0\n\t"
+                                                                      "movq (%%rcx,%[slot],8), %%xmm0\n\t"
                                                                       "movhps 8(%[desired]), %%xmm0\n\t"
                                                                       "movaps %%xmm0, (%%rcx)\n"
                                                                       "2:\n"

@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <string>
 
@@ -39,7 +40,7 @@ TEST(direct, is_open_where_glibcs_areas_have_mm_cid) {
 TEST(direct, knows_the_classes_of_all_sizes_in_the_table) {
     SKIP_UNLESS_OPEN();
     for (size_t size = 0; size <= TD_TABLE_BYTES; size++)
-        EXPECT_EQ(first().codes[size], td_class_code_table[size] + TD_LINK_ORIGIN) << size;
+        EXPECT_EQ(first().codes[size], td_class_code_table[size] + TD_DIRECT_ORIGIN) << size;
 }
 
 // Makes the way's table lead elsewhere for a moment, and says whether `allocate` followed it. Now and then the bin
@@ -69,18 +70,23 @@ TEST(direct, is_where_malloc_and_new_go) {
 TEST(direct, leads_to_the_slab_that_other_sequences_find) {
     SKIP_UNLESS_OPEN();
     for (size_t i = 0; i < TD_DIRECT_CPUS; i++)
-        for (int way = 0; way < 2; way++) {
-            const char *descriptor = reinterpret_cast<char *>(&first().descriptor[way]);
-            ptrdiff_t distance = td_direct.blocks[i].distance[way];
-            const void *slab = distance == 0 ? nullptr : descriptor + distance + TD_LINK_ORIGIN * sizeof(td_link);
-            EXPECT_EQ(slab, td_percpu.slabs[i]) << i;
-        }
+        for (size_t class_index = 1; class_index <= TD_TABLE_CLASSES; class_index++)
+            for (int way = 0; way < 2; way++) {
+                const char *descriptor = reinterpret_cast<char *>(&first().descriptor[way]);
+                ptrdiff_t distance = td_direct.blocks[i].distances[class_index][way];
+                const void *bin = distance == 0 ? nullptr : descriptor + distance;
+                const td_slab *slab = td_percpu.slabs[i];
+                EXPECT_EQ(bin, slab == nullptr ? nullptr : &slab->bins[class_index]) << i;
+            }
 }
 
-TEST(direct, has_zeros_where_bins_would_be) {
+TEST(direct, has_descriptors_that_are_empty_bins) {
     SKIP_UNLESS_OPEN();
-    for (char byte : first().zeros)
-        EXPECT_EQ(byte, 0);
+    for (const td_rseq_cs &descriptor : first().descriptor) {
+        td_link alloc;
+        memcpy(&alloc, &descriptor, sizeof alloc);
+        EXPECT_EQ(alloc, 0u);
+    }
 }
 
 TEST(direct, leaves_to_the_other_way_what_it_does_not_do) {

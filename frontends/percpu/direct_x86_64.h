@@ -30,7 +30,7 @@
 
 // Numbers for the assembler, in bytes: where the first block lies in its page, kept apart as TD_TABLE_PLACE is; where
 // the parts of a block lie; and how far malloc's and new's descriptors are from each other.
-#define TD_DIRECT_PLACE 2560
+#define TD_DIRECT_PLACE 2432
 #define TD_DIRECT_SIZE_END 64
 #define TD_DIRECT_RSEQ_CS_OFFSET 72
 #define TD_DIRECT_CODES 80

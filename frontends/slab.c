@@ -275,7 +275,7 @@ size_t td_slab_cached_bytes(const struct td_slab *slab) {
     return bytes;
 }
 
-// A number that changes, almost certainly, when the slab is used: but for a push and a pop on one stack.
+// A number that changes, almost certainly, when the slab is used: but for a push and a pop of one object.
 static uint64_t activity(const struct td_slab *slab) {
     uint64_t mix = td_slab_slow_paths(slab);
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {

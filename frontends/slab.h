@@ -19,8 +19,8 @@
 // zeros, and no room keeps everything out. A bin's first slots are few; one that grows gets more of them elsewhere in
 // the slab, so a slab touches no more memory than its bins need. Slots given up stay unused.
 //
-// Classes above TD_TABLE_BYTES have one stack, that of frees, and pop from it as well: see below. Their `alloc` is the
-// link that was popped last, or less recent ones: a hint.
+// Classes above TD_TABLE_BYTES have one stack, that of frees, and pop from it as well: see below. Their `alloc` is a
+// hint: a link that a pop found, the last one or one before, or what has been in its slot since.
 //
 // Why two stacks: with one, a malloc that follows a free waits for the very store that the free ends with, whose
 // address waits for the page map, which waits for the pointer that the malloc before returned: in a loop of nothing

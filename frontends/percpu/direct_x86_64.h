@@ -5,19 +5,18 @@
 //
 // The code is so short because all it needs lies at short distances from one address, its descriptor's:
 //
-//        0            32         64         72               80            1105        1112
-//       +------------+----------+----------+----------------+-------------+-----------+----------------------+
-//       | descriptor | of new   | size_end | rseq_cs_offset | codes[1025] |           | distances            |
-//       | of malloc  |          |          |                |             |           | [33 classes][2 ways] |
-//       +------------+----------+----------+----------------+-------------+-----------+----------------------+
-//       |                                                                             | distances            |  one for
-//       +-----------------------------------------------------------------------------+----------------------+  each
-//       index
+//        0            32         64         72               80            1105  1112
+//       +------------+----------+----------+----------------+-------------+-----+-----------+
+//       | descriptor | of new   | size_end | rseq_cs_offset | codes[1025] |     | distances |  the first block
+//       | of malloc  |          |          |                |             |     |           |
+//       +------------+----------+----------+----------------+-------------+-----+-----------+
+//       |                                                                       | distances |  one for each index
+//       +-----------------------------------------------------------------------+-----------+
 //
-// A distance leads from the descriptor to the class's bin in the CPU's slab. If it is 0 the descriptor is the bin,
-// whose first word is 0 as that of an empty one. A size's code leads to the distance of its class, in words. From block
-// to block it is 2 KiB, 8 times 256: the index is loaded a byte early, with the last byte of `node_id`, which is always
-// 0, as its lowest.
+// A distance, of which each class has one for either way, leads from the descriptor to the class's bin in the CPU's
+// slab. If it is 0 the descriptor is the bin, whose first word is 0 as that of an empty one. A size's code leads to the
+// distance of its class, in words. From block to block it is 2 KiB, 8 times 256: the index is loaded a byte early, with
+// the last byte of `node_id`, which is always 0, as its lowest.
 #ifndef FRONTENDS_PERCPU_DIRECT_X86_64_H_
 #define FRONTENDS_PERCPU_DIRECT_X86_64_H_
 

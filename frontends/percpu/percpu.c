@@ -46,10 +46,10 @@ struct attachment {
 };
 
 // Lets sequences find the slab, or none if it is NULL. Pairs with the load in `attach_rseq`, and with the sequences'
-// dependent loads.
+// dependent loads. The table comes last: who finds a slab there, and empties it, knows that nobody is still publishing.
 static void publish_slab(uint32_t index, struct td_slab *slab) {
-    td_store_release(&td_percpu.slabs[index], slab);
     td_direct_publish(index, slab);
+    td_store_release(&td_percpu.slabs[index], slab);
 }
 
 // Makes and publishes a slab for the index unless it has one. Returns the one that it has: NULL if that is being

@@ -39,6 +39,7 @@
 #include "backend/backend.h"
 #include "backend/large.h"
 #include "backend/page_map.h"
+#include "base/arch.h"
 #include "base/fatal.h"
 #include "base/minmax.h"
 #include "base/size_class.h"
@@ -249,7 +250,7 @@ static inline size_t aligned_bytes(size_t size, size_t alignment) {
         return SIZE_MAX;
     if (td_likely(alignment <= TD_PAGE_BYTES))
         return td_aligned_bytes(size + (size == 0), alignment);
-    return (size_t)1 << (64 - __builtin_clzll(td_max(size, alignment) - 1));
+    return (size_t)2 << td_highest_bit(td_max(size, alignment) - 1);
 }
 
 // For what no bin has.
@@ -343,7 +344,7 @@ static void *allocate_aligned(size_t alignment, size_t size) {
         return NULL;
     }
     if (!is_power_of_two(alignment))
-        alignment = alignment <= 1 ? 1 : (size_t)1 << (64 - __builtin_clzll(alignment - 1));
+        alignment = alignment <= 1 ? 1 : (size_t)2 << td_highest_bit(alignment - 1);
     return td_alloc_aligned(size, alignment, TD_RETURN_NULL);
 }
 

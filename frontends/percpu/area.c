@@ -39,6 +39,7 @@ static __thread struct td_rseq_area own_area = UNREGISTERED_AREA;  // owner only
 static __thread bool is_attached;                                  // owner only
 
 struct td_percpu td_percpu;
+struct td_slab td_no_slab;
 
 static uint32_t mode;                                       // atomic, any thread: enum td_area_mode
 static const char *reason = "no thread has allocated yet";  // atomic, any thread
@@ -92,11 +93,23 @@ static enum td_area_mode choose_mode(size_t cpus, const char **why) {
     return TD_AREA_NONE;
 }
 
+// Fills the table for areas that glibc has registered, or for those that may be unregistered too: each page of it that
+// is touched is 4 KiB of the process. Two threads that come here at once may find a slab of the other's.
+static void fill_table(enum td_area_mode chosen, size_t cpus) {
+    struct td_slab *expected = NULL;
+    for (size_t i = 0; i < td_min(cpus, TD_MAX_CPUS); i++, expected = NULL)
+        td_compare_exchange_relaxed(&td_percpu.slabs[i], &expected, &td_no_slab);
+    if (chosen != TD_AREA_GLIBC)
+        td_store_relaxed(&td_percpu.slabs[TD_NO_INDEX], &td_no_slab);
+}
+
 // Without restartable sequences, each thread's own area says for ever that there is no slab for it.
 static void publish_index(enum td_area_mode chosen, size_t cpus) {
     ptrdiff_t area = chosen == TD_AREA_GLIBC ? __rseq_offset : (char *)&own_area - td_thread_pointer();
     size_t field = td_area_has_mm_cid() ? offsetof(struct td_rseq_area, mm_cid) : offsetof(struct td_rseq_area, cpu_id);
-    td_store_relaxed(&td_percpu.index_offset, area + (ptrdiff_t)field);
+    fill_table(chosen, cpus);
+    // What loads by it depends on it, and finds the table filled.
+    td_store_release(&td_percpu.index_offset, area + (ptrdiff_t)field);
     if (chosen == TD_AREA_GLIBC && td_area_has_mm_cid())
         td_direct_open(area, cpus);
 }

@@ -45,11 +45,17 @@ struct attachment {
     struct td_slab *slab;
 };
 
-// Lets sequences find the slab, or none if it is NULL. Pairs with the load in `attach_rseq`, and with the sequences'
+// Lets sequences find the slab, or none if it is NULL. Pairs with the load in `published_slab`, and with the sequences'
 // dependent loads. The table comes last: who finds a slab there, and empties it, knows that nobody is still publishing.
 static void publish_slab(uint32_t index, struct td_slab *slab) {
     td_direct_publish(index, slab);
-    td_store_release(&td_percpu.slabs[index], slab);
+    td_store_release(&td_percpu.slabs[index], slab != NULL ? slab : &td_no_slab);
+}
+
+// The slab that sequences find for the index, or NULL.
+static struct td_slab *published_slab(uint32_t index) {
+    struct td_slab *slab = td_load_acquire(&td_percpu.slabs[index]);
+    return slab != &td_no_slab ? slab : NULL;
 }
 
 // Makes and publishes a slab for the index unless it has one. Returns the one that it has: NULL if that is being
@@ -66,14 +72,14 @@ static struct td_slab *install_slab(uint32_t index) {
             td_store_release(&slab_end, index + 1);
     } else {
         td_slab_leave_spare(&maker, slab);
-        slab = td_load_relaxed(&td_percpu.slabs[index]);
+        slab = published_slab(index);
     }
     td_lock_release(&maker.lock, TD_RANK_REGISTRY);
     return slab;
 }
 
 static struct attachment attach_rseq(uint32_t index) {
-    struct td_slab *slab = td_load_acquire(&td_percpu.slabs[index]);
+    struct td_slab *slab = published_slab(index);
     if (td_likely(slab != NULL))
         return (struct attachment){&rseq_ops, slab};
     if (td_load_relaxed(&all_slabs[index]) != NULL)
@@ -193,7 +199,7 @@ static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum
 // The slab that a sequence would find now, or NULL.
 static struct td_slab *current_slab(void) {
     uint32_t index = td_area_index();
-    return index < TD_MAX_CPUS ? td_load_acquire(&td_percpu.slabs[index]) : NULL;
+    return index < TD_MAX_CPUS ? published_slab(index) : NULL;
 }
 
 void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure on_failure) {
@@ -234,7 +240,7 @@ void td_frontend_flush(void) {
 // Empties the slab of a CPU from outside: takes it out of the table, waits until no sequence can be on it any more, and
 // puts it back. Sequences that start meanwhile find none and go past the caches. Needs the maintenance lock.
 static void drain_slab(uint32_t index) {
-    struct td_slab *slab = td_load_relaxed(&td_percpu.slabs[index]);
+    struct td_slab *slab = published_slab(index);
     if (slab == NULL || td_slab_cached_bytes(slab) == 0)
         return;
     publish_slab(index, NULL);
@@ -268,7 +274,7 @@ size_t td_frontend_purge(size_t bytes) {
 
 static void drain_idle_slabs(void) {
     for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++) {
-        struct td_slab *slab = td_load_relaxed(&td_percpu.slabs[i]);
+        struct td_slab *slab = published_slab(i);
         if (slab != NULL && td_slab_becomes_idle(slab))
             drain_slab(i);
     }

@@ -44,11 +44,16 @@ struct td_percpu {
     // which is the same for all threads: `mm_cid`, or `cpu_id` where the kernel has no mm_cid. 0 until td_area_init has
     // decided. It says where the area is as well, as each word more that is loaded takes half a cycle.
     intptr_t index_offset;
-    // Atomic, any thread; NULL: not made yet, or being emptied by another thread. The last one stays NULL.
+    // Atomic, any thread. `td_no_slab`: not made yet, or being emptied by another thread; that of TD_NO_INDEX for ever.
+    // td_area_init fills it as far as there are indexes, before it decides.
     struct td_slab *slabs[TD_MAX_CPUS + 1];
 } TD_ALIGNED(TD_SMALLEST_PAGE_BYTES);
 
 extern struct td_percpu td_percpu;
+
+// A slab of zeros, without objects or room for them, so that no sequence has to ask whether it has found one. It stays
+// so: what sequences store here is what they found.
+extern struct td_slab td_no_slab;
 
 // The index that areas of Tandem's own have which are not registered. Others name a CPU that the kernel may have, which
 // td_area_init makes sure to be less. The C library registers each thread's area or ends the process; that nobody

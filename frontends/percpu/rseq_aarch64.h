@@ -31,16 +31,16 @@ static inline TD_ALWAYS_INLINE uintptr_t td_rseq_index(intptr_t index_offset) {
     "b 0f\n\t"                                                                                                         \
     ".popsection\n"
 
-// Announces the sequence and loads this CPU's slab; goes to `miss` if it has none. `slab` and `slab32` are one
-// register. `clear` is run at every start, for what a miss must not leave behind from a try before.
-#define TD_RSEQ_BEGIN(clear, slab, slab32, miss)                                                                       \
+// A sequence: announces itself, loads this CPU's slab, and does `work`, which ends in the store that commits. `slab`
+// and `slab32` are one register. `clear` is run at every start, for what a try before has left behind.
+#define TD_RSEQ_SEQUENCE(exit, clear, slab, slab32, work)                                                              \
+    TD_RSEQ_TABLES(exit)                                                                                               \
     "0:\n\t" clear "adrp " slab ", 4b\n\t"                                                                             \
     "add " slab ", " slab ", :lo12:4b\n\t"                                                                             \
     "str " slab ", [%[area], #8]\n"                                                                                    \
     "1:\n\t"                                                                                                           \
     "ldr " slab32 ", [%[index]]\n\t"                                                                                   \
-    "ldr " slab ", [%[slabs], " slab ", lsl #3]\n\t"                                                                   \
-    "cbz " slab ", " miss "\n\t"
+    "ldr " slab ", [%[slabs], " slab ", lsl #3]\n\t" work "2:\n"
 
 #define TD_RSEQ_INPUTS                                                                                                 \
     [index] "r"(index), [area] "r"(index & -sizeof(struct td_rseq_area)), [slabs] "r"(td_percpu.slabs),                \
@@ -49,10 +49,9 @@ static inline TD_ALWAYS_INLINE uintptr_t td_rseq_index(intptr_t index_offset) {
 // `link` loads what `object` is to be made of; `step` ends in the store that commits.
 #define TD_RSEQ_POP(link, step)                                                                                        \
     __asm__ volatile(                                                                                                  \
-        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[object], #0\n\t", "%[slab]", "%w[slab]",                             \
-                                           "2f") "add %[bin], %[slab], %[code], lsl #3\n\t" link                       \
-                                                 "lsr %[object], %[object], #16\n\t"                                   \
-                                                 "cbz %[object], 2f\n\t" step "2:\n"                                   \
+        TD_RSEQ_SEQUENCE("2f", "", "%[slab]", "%w[slab]",                                                              \
+                         "add %[bin], %[slab], %[code], lsl #3\n\t" link "lsr %[object], %[object], #16\n\t"           \
+                         "cbz %[object], 2f\n\t" step)                                                                 \
         : [object] "=&r"(object), [slab] "=&r"(slab), [bin] "=&r"(bin), [next] "=&r"(next), [found] "=&r"(found)       \
         : TD_RSEQ_INPUTS                                                                                               \
         : "memory", "cc")
@@ -91,23 +90,22 @@ static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two
 
 static inline bool td_rseq_push(size_t class_code, void *object) {
     uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
-    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "add x10, x9, %[code], lsl #3\n\t"
-                                                                                      "ldr w11, [x10, #8]\n\t"
-                                                                                      "cmp w11, #0x10, lsl #12\n\t"
-                                                                                      "b.lo %l[miss]\n\t"
-                                                                                      "and w12, w11, #0xffff\n\t"
-                                                                                      "add x9, x10, x12, lsl #3\n\t"
-                                                                                      "add x12, x12, %[link]\n\t"
-                                                                                      "ldr x13, [x9]\n\t"
-                                                                                      "add x13, x13, #1\n\t"
-                                                                                      "cmp x13, x12\n\t"
-                                                                                      "b.eq %l[miss]\n\t"
-
-                                                                                      "str x12, [x9, #8]\n\t"
-                                                                                      "sub w11, w11, #0x10, lsl #12\n\t"
-                                                                                      "add w11, w11, #1\n\t"
-                                                                                      "str w11, [x10, #8]\n"
-                                                                                      "2:\n"
+    __asm__ goto(TD_RSEQ_SEQUENCE("%l[miss]", "", "x9", "w9",
+                                  "add x10, x9, %[code], lsl #3\n\t"
+                                  "ldr w11, [x10, #8]\n\t"
+                                  "cmp w11, #0x10, lsl #12\n\t"
+                                  "b.lo %l[miss]\n\t"
+                                  "and w12, w11, #0xffff\n\t"
+                                  "add x9, x10, x12, lsl #3\n\t"
+                                  "add x12, x12, %[link]\n\t"
+                                  "ldr x13, [x9]\n\t"
+                                  "add x13, x13, #1\n\t"
+                                  "cmp x13, x12\n\t"
+                                  "b.eq %l[miss]\n\t"
+                                  "str x12, [x9, #8]\n\t"
+                                  "sub w11, w11, #0x10, lsl #12\n\t"
+                                  "add w11, w11, #1\n\t"
+                                  "str w11, [x10, #8]\n")
                  :
                  : TD_RSEQ_INPUTS, [link] "r"(td_link_to(object))
                  : "memory", "cc", "x9", "x10", "x11", "x12", "x13"
@@ -121,14 +119,13 @@ miss:
 // the one below, and `commit` stores it.
 #define TD_RSEQ_POP_BATCH(load, link, step, commit)                                                                    \
     __asm__ volatile(                                                                                                  \
-        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",                              \
-                                           "2f") "add %[bin], %[slab], %[code], lsl #3\n\t" load "5:\n\t"              \
-                                                 "cmp %[moved], %[count]\n\t"                                          \
-                                                 "b.hs 6f\n\t" link "cbz %[object], 6f\n\t"                            \
-                                                 "str %[object], [%[objects], %[moved], lsl #3]\n\t" step              \
-                                                 "add %[moved], %[moved], #1\n\t"                                      \
-                                                 "b 5b\n"                                                              \
-                                                 "6:\n\t" commit "2:\n"                                                \
+        TD_RSEQ_SEQUENCE("2f", "mov %[moved], #0\n\t", "%[slab]", "%w[slab]",                                          \
+                         "add %[bin], %[slab], %[code], lsl #3\n\t" load "5:\n\t"                                      \
+                         "cmp %[moved], %[count]\n\t"                                                                  \
+                         "b.hs 6f\n\t" link "cbz %[object], 6f\n\t"                                                    \
+                         "str %[object], [%[objects], %[moved], lsl #3]\n\t" step "add %[moved], %[moved], #1\n\t"     \
+                         "b 5b\n"                                                                                      \
+                         "6:\n\t" commit)                                                                              \
         : [slab] "=&r"(slab), [bin] "=&r"(bin), [word] "=&r"(word), [moved] "=&r"(moved), [object] "=&r"(object)       \
         : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [push] "r"(TD_SLAB_PUSH)                         \
         : "memory", "cc")
@@ -155,27 +152,26 @@ static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects
     size_t class_code = td_class_code(class_index);
     uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
     uint64_t slab, bin, half, top, moved, from, link;
-    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
-                                                        "2f") "add %[bin], %[slab], %[code], lsl #3\n\t"
-                                                              "ldr %w[half], [%[bin], #8]\n\t"
-                                                              "lsr %w[moved], %w[half], #16\n\t"
-                                                              "cmp %[moved], %[count]\n\t"
-                                                              "csel %[moved], %[moved], %[count], ls\n\t"
-                                                              "sub %[from], %[count], %[moved]\n"
-                                                              "5:\n\t"
-                                                              "cmp %[from], %[count]\n\t"
-                                                              "b.hs 6f\n\t"
-                                                              "and %[top], %[half], #0xffff\n\t"
-                                                              "add %w[half], %w[half], %w[step]\n\t"
-                                                              "ldr %[link], [%[objects], %[from], lsl #3]\n\t"
-                                                              "orr %[link], %[top], %[link], lsl #16\n\t"
-                                                              "add %[top], %[top], #1\n\t"
-                                                              "str %[link], [%[bin], %[top], lsl #3]\n\t"
-                                                              "add %[from], %[from], #1\n\t"
-                                                              "b 5b\n"
-                                                              "6:\n\t"
-                                                              "str %w[half], [%[bin], #8]\n"
-                                                              "2:\n"
+    __asm__ volatile(TD_RSEQ_SEQUENCE("2f", "mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
+                                      "add %[bin], %[slab], %[code], lsl #3\n\t"
+                                      "ldr %w[half], [%[bin], #8]\n\t"
+                                      "lsr %w[moved], %w[half], #16\n\t"
+                                      "cmp %[moved], %[count]\n\t"
+                                      "csel %[moved], %[moved], %[count], ls\n\t"
+                                      "sub %[from], %[count], %[moved]\n"
+                                      "5:\n\t"
+                                      "cmp %[from], %[count]\n\t"
+                                      "b.hs 6f\n\t"
+                                      "and %[top], %[half], #0xffff\n\t"
+                                      "add %w[half], %w[half], %w[step]\n\t"
+                                      "ldr %[link], [%[objects], %[from], lsl #3]\n\t"
+                                      "orr %[link], %[top], %[link], lsl #16\n\t"
+                                      "add %[top], %[top], #1\n\t"
+                                      "str %[link], [%[bin], %[top], lsl #3]\n\t"
+                                      "add %[from], %[from], #1\n\t"
+                                      "b 5b\n"
+                                      "6:\n\t"
+                                      "str %w[half], [%[bin], #8]\n")
                      : [slab] "=&r"(slab), [bin] "=&r"(bin), [half] "=&r"(half), [top] "=&r"(top), [moved] "=&r"(moved),
                        [from] "=&r"(from), [link] "=&r"(link)
                      : TD_RSEQ_INPUTS, [objects] "r"(objects), [count] "r"(count), [step] "r"(TD_SLAB_PUSH)
@@ -190,20 +186,18 @@ static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size
                                        struct td_slab_bin expected, struct td_slab_bin desired) {
     size_t class_code = td_class_code(class_index);
     uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
-    __asm__ goto(TD_RSEQ_TABLES("%l[miss]")
-                     TD_RSEQ_BEGIN("", "x9", "w9", "%l[miss]") "cmp x9, %[expected_slab]\n\t"
-                                                               "b.ne %l[miss]\n\t"
-                                                               "add x10, x9, %[code], lsl #3\n\t"
-                                                               "ldr x16, [%[desired], #8]\n\t"
-                                                               "ldr x15, [x10, %[slot], lsl #3]\n\t"
-                                                               "ldp x11, x12, [%[expected]]\n\t"
-                                                               "ldxp x13, x14, [x10]\n\t"
-                                                               "cmp x11, x13\n\t"
-                                                               "ccmp x12, x14, #0, eq\n\t"
-                                                               "b.ne %l[miss]\n\t"
-                                                               "stxp w13, x15, x16, [x10]\n"
-                                                               "2:\n\t"
-                                                               "cbnz w13, 0b\n"
+    __asm__ goto(TD_RSEQ_SEQUENCE("%l[miss]", "", "x9", "w9",
+                                  "cmp x9, %[expected_slab]\n\t"
+                                  "b.ne %l[miss]\n\t"
+                                  "add x10, x9, %[code], lsl #3\n\t"
+                                  "ldr x16, [%[desired], #8]\n\t"
+                                  "ldr x15, [x10, %[slot], lsl #3]\n\t"
+                                  "ldp x11, x12, [%[expected]]\n\t"
+                                  "ldxp x13, x14, [x10]\n\t"
+                                  "cmp x11, x13\n\t"
+                                  "ccmp x12, x14, #0, eq\n\t"
+                                  "b.ne %l[miss]\n\t"
+                                  "stxp w13, x15, x16, [x10]\n") "cbnz w13, 0b\n"
                  :
                  : TD_RSEQ_INPUTS, [expected_slab] "r"(expected_slab), [expected] "r"(&expected),
                    [desired] "r"(&desired), [slot] "r"(td_link_slot(desired.alloc))
@@ -217,7 +211,7 @@ miss:
 #undef TD_RSEQ_POP
 #undef TD_RSEQ_POP_BATCH
 #undef TD_RSEQ_TABLES
-#undef TD_RSEQ_BEGIN
+#undef TD_RSEQ_SEQUENCE
 #undef TD_RSEQ_INPUTS
 
 #endif  // FRONTENDS_PERCPU_RSEQ_AARCH64_H_

@@ -33,11 +33,12 @@ static inline TD_ALWAYS_INLINE const intptr_t *td_rseq_table(void) {
     "jmp 0f\n\t"                                                                                                       \
     ".popsection\n"
 
-// Announces the sequence and loads this CPU's slab; goes to `miss`, with the zero flag set, if it has none. `index`,
+// A sequence: announces itself, loads this CPU's slab, and does `work`, which ends in the store that commits. `index`,
 // `area` and `slab` are registers, `slab32` is the latter's half. `before` is run at every start, when the index's
 // offset is in `index`. The thread pointer is aligned as the area is, and more. (The fast paths are as short in bytes
 // as they can be made: each line of code that is fetched takes a cycle.)
-#define TD_RSEQ_BEGIN(before, index, area, slab, slab32, miss)                                                         \
+#define TD_RSEQ_SEQUENCE(exit, before, index, area, slab, slab32, work)                                                \
+    TD_RSEQ_TABLES(exit)                                                                                               \
     "0:\n\t"                                                                                                           \
     "movq (%[table]), " index "\n\t" before "movq " index ", " area "\n\t"                                             \
     "andq $-32, " area "\n\t"                                                                                          \
@@ -45,22 +46,21 @@ static inline TD_ALWAYS_INLINE const intptr_t *td_rseq_table(void) {
     "movq " slab ", %%fs:8(" area ")\n"                                                                                \
     "1:\n\t"                                                                                                           \
     "movl %%fs:(" index "), " slab32 "\n\t"                                                                            \
-    "movq 8(%[table]," slab ",8), " slab "\n\t"                                                                        \
-    "testq " slab ", " slab "\n\t"                                                                                     \
-    "jz " miss "\n\t"
+    "movq 8(%[table]," slab ",8), " slab "\n\t" work "2:\n"
 
 // The zero flag says whether there was no object (flag outputs are known since GCC 6 and clang 9 here, but not so long
 // on aarch64). `step` ends in the store that commits, and does not leave zero.
 #define TD_RSEQ_POP(link, step)                                                                                        \
-    __asm__ volatile(                                                                                                  \
-        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("testq %[next], %[next]\n\t"                                                \
-                                           "jz 2f\n\t",                                                                \
-                                           "%[next]", "%[object]", "%[bin]", "%k[bin]",                                \
-                                           "2f") "leaq (%[bin],%[code],8), %[bin]\n\t" link "shrq $16, %[object]\n\t"  \
-                                                 "jz 2f\n\t" step "2:\n"                                               \
-        : [object] "=&a"(object), [bin] "=&r"(bin), [next] "=&r"(next), [found] "=&r"(found), "=@ccz"(is_missed)       \
-        : [table] "r"(td_rseq_table()), [code] "r"(class_code)                                                         \
-        : "memory")
+    __asm__ volatile(TD_RSEQ_SEQUENCE("2f",                                                                            \
+                                      "testq %[next], %[next]\n\t"                                                     \
+                                      "jz 2f\n\t",                                                                     \
+                                      "%[next]", "%[object]", "%[bin]", "%k[bin]",                                     \
+                                      "leaq (%[bin],%[code],8), %[bin]\n\t" link "shrq $16, %[object]\n\t"             \
+                                      "jz 2f\n\t" step)                                                                \
+                     : [object] "=&a"(object), [bin] "=&r"(bin), [next] "=&r"(next), [found] "=&r"(found),             \
+                       "=@ccz"(is_missed)                                                                              \
+                     : [table] "r"(td_rseq_table()), [code] "r"(class_code)                                            \
+                     : "memory")
 
 static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two_stacks) {
     void *object;
@@ -94,18 +94,17 @@ static inline TD_ALWAYS_INLINE void *td_rseq_pop(size_t class_code, bool has_two
 
 static inline bool td_rseq_push(size_t class_code, void *object) {
     __asm__ goto(
-        TD_RSEQ_TABLES("%l[miss]")
-            TD_RSEQ_BEGIN("", "%%rcx", "%%r11", "%%rdx", "%%edx", "%l[miss]") "leaq (%%rdx,%[code],8), %%rdx\n\t"
-                                                                              "movl 8(%%rdx), %%eax\n\t"
-                                                                              "movzwl %%ax, %%ecx\n\t"
-                                                                              "subl $0xffff, %%eax\n\t"
-                                                                              "jb %l[miss]\n\t"
-                                                                              "cmpl %k[object], 2(%%rdx,%%rcx,8)\n\t"
-                                                                              "je %l[miss]\n\t"
-                                                                              "leaq (%[link],%%rcx), %%r11\n\t"
-                                                                              "movq %%r11, 8(%%rdx,%%rcx,8)\n\t"
-                                                                              "movl %%eax, 8(%%rdx)\n"
-                                                                              "2:\n"
+        TD_RSEQ_SEQUENCE("%l[miss]", "", "%%rcx", "%%r11", "%%rdx", "%%edx",
+                         "leaq (%%rdx,%[code],8), %%rdx\n\t"
+                         "movl 8(%%rdx), %%eax\n\t"
+                         "movzwl %%ax, %%ecx\n\t"
+                         "subl $0xffff, %%eax\n\t"
+                         "jb %l[miss]\n\t"
+                         "cmpl %k[object], 2(%%rdx,%%rcx,8)\n\t"
+                         "je %l[miss]\n\t"
+                         "leaq (%[link],%%rcx), %%r11\n\t"
+                         "movq %%r11, 8(%%rdx,%%rcx,8)\n\t"
+                         "movl %%eax, 8(%%rdx)\n")
         :
         : [table] "r"(td_rseq_table()), [code] "S"(class_code), [link] "r"(td_link_to(object)), [object] "r"(object)
         : "memory", "cc", "rax", "rcx", "rdx", "r11"
@@ -119,15 +118,14 @@ miss:
 // `step` makes it the one below, and `commit` stores it.
 #define TD_RSEQ_POP_BATCH(load, link, step, commit)                                                                    \
     __asm__ volatile(                                                                                                  \
-        TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%[word]", "%[object]", "%[bin]",          \
-                                           "%k[bin]", "2f") "leaq (%[bin],%[code],8), %[bin]\n\t" load "5:\n\t"        \
-                                                            "cmpq %[count], %[moved]\n\t"                              \
-                                                            "jae 6f\n\t" link "shrq $16, %[object]\n\t"                \
-                                                            "jz 6f\n\t"                                                \
-                                                            "movq %[object], (%[objects],%[moved],8)\n\t" step         \
-                                                            "incq %[moved]\n\t"                                        \
-                                                            "jmp 5b\n"                                                 \
-                                                            "6:\n\t" commit "2:\n"                                     \
+        TD_RSEQ_SEQUENCE("2f", "xorl %k[moved], %k[moved]\n\t", "%[word]", "%[object]", "%[bin]", "%k[bin]",           \
+                         "leaq (%[bin],%[code],8), %[bin]\n\t" load "5:\n\t"                                           \
+                         "cmpq %[count], %[moved]\n\t"                                                                 \
+                         "jae 6f\n\t" link "shrq $16, %[object]\n\t"                                                   \
+                         "jz 6f\n\t"                                                                                   \
+                         "movq %[object], (%[objects],%[moved],8)\n\t" step "incq %[moved]\n\t"                        \
+                         "jmp 5b\n"                                                                                    \
+                         "6:\n\t" commit)                                                                              \
         : [bin] "=&r"(bin), [word] "=&r"(word), [moved] "=&r"(moved), [object] "=&r"(object)                           \
         : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count)             \
         : "memory", "cc")
@@ -151,29 +149,28 @@ static inline size_t td_rseq_pop_batch(size_t class_index, void **objects, size_
 static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects, size_t count) {
     size_t class_code = td_class_code(class_index);
     uint64_t bin, half, top, moved, from, link;
-    __asm__ volatile(TD_RSEQ_TABLES("2f") TD_RSEQ_BEGIN("xorl %k[moved], %k[moved]\n\t", "%q[half]", "%[top]", "%[bin]",
-                                                        "%k[bin]", "2f") "leaq (%[bin],%[code],8), %[bin]\n\t"
-                                                                         "movl 8(%[bin]), %k[half]\n\t"
-                                                                         "movl %k[half], %k[moved]\n\t"
-                                                                         "shrl $16, %k[moved]\n\t"
-                                                                         "cmpq %[count], %[moved]\n\t"
-                                                                         "cmovaq %[count], %[moved]\n\t"
-                                                                         "movq %[count], %[from]\n\t"
-                                                                         "subq %[moved], %[from]\n"
-                                                                         "5:\n\t"
-                                                                         "cmpq %[count], %[from]\n\t"
-                                                                         "jae 6f\n\t"
-                                                                         "movzwl %w[half], %k[top]\n\t"
-                                                                         "movq (%[objects],%[from],8), %[link]\n\t"
-                                                                         "shlq $16, %[link]\n\t"
-                                                                         "addq %[top], %[link]\n\t"
-                                                                         "movq %[link], 8(%[bin],%[top],8)\n\t"
-                                                                         "subl $0xffff, %k[half]\n\t"
-                                                                         "incq %[from]\n\t"
-                                                                         "jmp 5b\n"
-                                                                         "6:\n\t"
-                                                                         "movl %k[half], 8(%[bin])\n"
-                                                                         "2:\n"
+    __asm__ volatile(TD_RSEQ_SEQUENCE("2f", "xorl %k[moved], %k[moved]\n\t", "%q[half]", "%[top]", "%[bin]", "%k[bin]",
+                                      "leaq (%[bin],%[code],8), %[bin]\n\t"
+                                      "movl 8(%[bin]), %k[half]\n\t"
+                                      "movl %k[half], %k[moved]\n\t"
+                                      "shrl $16, %k[moved]\n\t"
+                                      "cmpq %[count], %[moved]\n\t"
+                                      "cmovaq %[count], %[moved]\n\t"
+                                      "movq %[count], %[from]\n\t"
+                                      "subq %[moved], %[from]\n"
+                                      "5:\n\t"
+                                      "cmpq %[count], %[from]\n\t"
+                                      "jae 6f\n\t"
+                                      "movzwl %w[half], %k[top]\n\t"
+                                      "movq (%[objects],%[from],8), %[link]\n\t"
+                                      "shlq $16, %[link]\n\t"
+                                      "addq %[top], %[link]\n\t"
+                                      "movq %[link], 8(%[bin],%[top],8)\n\t"
+                                      "subl $0xffff, %k[half]\n\t"
+                                      "incq %[from]\n\t"
+                                      "jmp 5b\n"
+                                      "6:\n\t"
+                                      "movl %k[half], 8(%[bin])\n")
                      : [bin] "=&r"(bin), [half] "=&r"(half), [top] "=&r"(top), [moved] "=&r"(moved), [from] "=&r"(from),
                        [link] "=&r"(link)
                      : [table] "r"(td_rseq_table()), [code] "r"(class_code), [objects] "r"(objects), [count] "r"(count)
@@ -184,23 +181,22 @@ static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects
 static inline bool td_rseq_replace_bin(const struct td_slab *expected_slab, size_t class_index,
                                        struct td_slab_bin expected, struct td_slab_bin desired) {
     size_t class_code = td_class_code(class_index);
-    __asm__ goto(TD_RSEQ_TABLES("%l[miss]") TD_RSEQ_BEGIN("", "%%rcx", "%%rdx", "%%rax", "%%eax",
-                                                          "%l[miss]") "cmpq %[expected_slab], %%rax\n\t"
-                                                                      "jne %l[miss]\n\t"
-                                                                      "leaq (%%rax,%[code],8), %%rcx\n\t"
-                                                                      "movq (%[expected]), %%rdx\n\t"
-                                                                      "cmpq %%rdx, (%%rcx)\n\t"
-                                                                      "jne %l[miss]\n\t"
-                                                                      "movl 8(%[expected]), %%edx\n\t"
-                                                                      "cmpl %%edx, 8(%%rcx)\n\t"
-                                                                      "jne %l[miss]\n\t"
-                                                                      "movl 12(%[expected]), %%edx\n\t"
-                                                                      "cmpl %%edx, 12(%%rcx)\n\t"
-                                                                      "jne %l[miss]\n\t"
-                                                                      "movq (%%rcx,%[slot],8), %%xmm0\n\t"
-                                                                      "movhps 8(%[desired]), %%xmm0\n\t"
-                                                                      "movaps %%xmm0, (%%rcx)\n"
-                                                                      "2:\n"
+    __asm__ goto(TD_RSEQ_SEQUENCE("%l[miss]", "", "%%rcx", "%%rdx", "%%rax", "%%eax",
+                                  "cmpq %[expected_slab], %%rax\n\t"
+                                  "jne %l[miss]\n\t"
+                                  "leaq (%%rax,%[code],8), %%rcx\n\t"
+                                  "movq (%[expected]), %%rdx\n\t"
+                                  "cmpq %%rdx, (%%rcx)\n\t"
+                                  "jne %l[miss]\n\t"
+                                  "movl 8(%[expected]), %%edx\n\t"
+                                  "cmpl %%edx, 8(%%rcx)\n\t"
+                                  "jne %l[miss]\n\t"
+                                  "movl 12(%[expected]), %%edx\n\t"
+                                  "cmpl %%edx, 12(%%rcx)\n\t"
+                                  "jne %l[miss]\n\t"
+                                  "movq (%%rcx,%[slot],8), %%xmm0\n\t"
+                                  "movhps 8(%[desired]), %%xmm0\n\t"
+                                  "movaps %%xmm0, (%%rcx)\n")
                  :
                  : [table] "r"(td_rseq_table()), [code] "r"(class_code), [expected_slab] "r"(expected_slab),
                    [expected] "r"(&expected), [desired] "r"(&desired), [slot] "r"(td_link_slot(desired.alloc))
@@ -213,6 +209,6 @@ miss:
 
 #undef TD_RSEQ_POP
 #undef TD_RSEQ_POP_BATCH
-#undef TD_RSEQ_BEGIN
+#undef TD_RSEQ_SEQUENCE
 
 #endif  // FRONTENDS_PERCPU_RSEQ_X86_64_H_

@@ -76,7 +76,8 @@ TEST(direct, leads_to_the_slab_that_other_sequences_find) {
                 ptrdiff_t distance = td_direct.blocks[i].distances[class_index][way];
                 const void *bin = distance == 0 ? nullptr : descriptor + distance;
                 const td_slab *slab = td_percpu.slabs[i];
-                EXPECT_EQ(bin, slab == nullptr ? nullptr : &slab->bins[class_index]) << i;
+                bool is_none = slab == nullptr || slab == &td_no_slab;
+                EXPECT_EQ(bin, is_none ? nullptr : &slab->bins[class_index]) << i;
             }
 }
 

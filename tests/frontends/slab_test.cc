@@ -1,16 +1,16 @@
-// The policy of slabs, over a middle end that counts. What the fast paths do is done by the plain pop and push.
+// The policy of slabs.
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <functional>
 #include <random>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "tests/frontends/fake_middle.h"
+#include "tests/frontends/slab_fixture.h"
 #include "gtest/gtest.h"
 
 extern "C" {
@@ -20,59 +20,7 @@ extern "C" {
 
 namespace {
 
-constexpr size_t budget = TD_SLAB_BUDGET_BYTES;
-
-void *pop(struct td_slab *slab, size_t class_index) {
-    return td_slab_plain_pop(slab, td_class_code(class_index), td_class_has_two_stacks(class_index));
-}
-
-class slab : public testing::Test {
-  protected:
-    void SetUp() override {
-        td_size_class_init();
-        slab_ = td_slab_new(budget, 0);
-        ASSERT_NE(slab_, nullptr);
-    }
-
-    void TearDown() override {
-        td_slab_reset(slab_);
-        expect_nothing_is_out();
-        free(slab_);
-    }
-
-    static void expect_nothing_is_out() {
-        for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
-            EXPECT_EQ(fake_middle::objects_out(i), 0u) << "class " << i;
-        }
-    }
-
-    void *allocate(size_t class_index) {
-        void *object = pop(slab_, class_index);
-        return object != nullptr ? object : td_slab_refill(&td_slab_plain_ops, slab_, class_index);
-    }
-
-    void deallocate(size_t class_index, void *object) {
-        if (!td_slab_plain_push(slab_, td_class_code(class_index), object)) {
-            td_slab_overflow(&td_slab_plain_ops, slab_, class_index, object);
-        }
-    }
-
-    std::vector<void *> allocate_many(size_t class_index, size_t count) {
-        std::vector<void *> objects;
-        for (size_t i = 0; i < count; i++) {
-            objects.push_back(allocate(class_index));
-        }
-        return objects;
-    }
-
-    void deallocate_all(size_t class_index, const std::vector<void *> &objects) {
-        for (void *object : objects) {
-            deallocate(class_index, object);
-        }
-    }
-
-    struct td_slab *slab_ = nullptr;
-};
+using slab = slab_fixture;
 
 TEST_F(slab, of_zeros_has_nothing_and_takes_nothing) {
     void *zeros = calloc(1, TD_SLAB_BYTES);
@@ -135,7 +83,7 @@ TEST_F(slab, what_is_out_is_held_or_cached) {
 }
 
 TEST_F(slab, stays_within_its_budget) {
-    for (size_t limit : {budget, TD_SLAB_BUDGET_FIRST_BYTES}) {
+    for (size_t limit : {TD_SLAB_BUDGET_BYTES, TD_SLAB_BUDGET_FIRST_BYTES}) {
         slab_->budget_bytes = limit;
         td_slab_reset(slab_);
         for (int round = 0; round < 3; round++) {
@@ -153,22 +101,6 @@ TEST_F(slab, stays_within_its_budget) {
 }
 
 #if !TD_TINY
-TEST_F(slab, a_full_stack_of_frees_feeds_allocations) {
-    constexpr size_t i = 4;
-    for (int round = 0; round < 20; round++) {
-        deallocate_all(i, allocate_many(i, 100));
-    }
-    size_t fetches = fake_middle::fetches(), returns = fake_middle::returns();
-    for (int round = 0; round < 100; round++) {
-        std::vector<void *> held = allocate_many(i, 100);
-        // The other way round, so that no stack is ever what it was.
-        std::reverse(held.begin(), held.end());
-        deallocate_all(i, held);
-    }
-    EXPECT_EQ(fake_middle::fetches(), fetches) << "a load that fits went to the middle end";
-    EXPECT_EQ(fake_middle::returns(), returns);
-}
-
 TEST_F(slab, capacity_goes_to_the_bins_that_miss) {
     slab_->budget_bytes = TD_SLAB_BUDGET_FIRST_BYTES;
     size_t first = td_class_of(128), second = td_class_of(256);
@@ -215,70 +147,6 @@ TEST_F(slab, bins_in_use_do_not_take_capacity_from_each_other_in_turns) {
     }
 }
 
-TEST_F(slab, with_one_stack_hands_out_what_was_freed_last) {
-    constexpr size_t i = TD_TABLE_CLASSES + 1;
-    std::vector<void *> held = allocate_many(i, 2);
-    deallocate_all(i, held);
-    EXPECT_EQ(allocate(i), held[1]);
-    EXPECT_EQ(allocate(i), held[0]);
-    deallocate_all(i, held);
-}
-
-TEST_F(slab, with_one_stack_guesses_an_object_and_is_right_whichever_it_was) {
-    constexpr size_t i = TD_TABLE_CLASSES + 1;
-    std::vector<void *> held = allocate_many(i, 2);
-    for (int which : {0, 0, 1, 1, 0, 1, 0}) {
-        deallocate(i, held[which]);
-        EXPECT_EQ(pop(slab_, i), held[which]);  // in the same slot each time
-    }
-    deallocate_all(i, held);
-    EXPECT_EQ(pop(slab_, i), held[1]);
-    EXPECT_EQ(pop(slab_, i), held[0]);
-    deallocate_all(i, {held[1], held[0]});
-    EXPECT_EQ(pop(slab_, i), held[0]);  // in a slot that it was not in
-    td_slab_flush(&td_slab_plain_ops, slab_);
-    EXPECT_EQ(pop(slab_, i), nullptr);
-    deallocate(i, held[0]);
-}
-
-TEST_F(slab, with_one_stack_keeps_what_was_freed_last) {
-    for (size_t i = TD_TABLE_CLASSES + 1; i < TD_CLASS_COUNT; i++) {
-        std::vector<void *> freed = allocate_many(i, 1000);
-        td_slab_flush(&td_slab_plain_ops, slab_);
-        deallocate_all(i, freed);
-        std::vector<void *> kept;
-        while (void *object = pop(slab_, i)) {
-            kept.push_back(object);
-        }
-        ASSERT_FALSE(kept.empty()) << "class " << i;
-        EXPECT_TRUE(std::equal(kept.begin(), kept.end(), freed.rbegin())) << "class " << i;
-        deallocate_all(i, kept);
-    }
-}
-
-TEST_F(slab, keeps_little_more_than_a_stack_where_objects_are_only_freed) {
-    for (size_t i = 1; i <= TD_TABLE_CLASSES; i++) {
-        size_t bin_max = td_class_info[i].bin_max;
-        std::vector<void *> held = allocate_many(i, 20 * bin_max);
-        td_slab_flush(&td_slab_plain_ops, slab_);
-        size_t most = 0;
-        for (size_t freed = 0; freed < held.size(); freed++) {
-            deallocate(i, held[freed]);
-            bool is_settled = freed >= 10 * bin_max;
-            most = is_settled ? std::max(most, td_slab_cached_bytes(slab_) / td_class_bytes(i)) : 0;
-        }
-        EXPECT_LE(most, bin_max + TD_BIN_MIN) << "class " << i;
-        // Who allocates again keeps what is freed.
-        deallocate_all(i, allocate_many(i, bin_max));
-        size_t fetches = fake_middle::fetches();
-        for (int round = 0; round < 3; round++) {
-            deallocate_all(i, allocate_many(i, bin_max));
-        }
-        EXPECT_EQ(fake_middle::fetches(), fetches) << "class " << i;
-        td_slab_flush(&td_slab_plain_ops, slab_);
-    }
-}
-
 // Each transfer moves as much as the middle end keeps together: a broken batch would break all that come after it.
 TEST_F(slab, what_only_passes_through_moves_in_whole_batches) {
     for (size_t i = 1; i <= TD_TABLE_CLASSES; i++) {
@@ -318,14 +186,6 @@ TEST_F(slab, a_bin_that_can_never_grow_robs_no_other) {
         deallocate(TD_CLASS_COUNT - 1, allocate(TD_CLASS_COUNT - 1));
     }
     EXPECT_EQ(slab_->capacity_bytes, capacity_bytes);
-}
-
-TEST_F(slab, a_bin_that_is_only_ever_empty_stays_small) {
-    constexpr size_t i = 1;
-    std::vector<void *> held = allocate_many(i, 20000);
-    size_t capacity = static_cast<size_t>(slab_->capacity_bytes) / td_class_bytes(i);
-    EXPECT_LE(capacity, 2u * td_class_info[i].batch);
-    deallocate_all(i, held);
 }
 #endif
 
@@ -444,17 +304,6 @@ TEST_F(slab, objects_pass_by_threads_that_have_none) {
     }
 }
 
-TEST_F(slab, knows_what_was_freed_last) {
-    void *object = allocate(3);
-    deallocate(3, object);
-    ASSERT_FALSE(td_slab_plain_push(slab_, td_class_code(3), object));
-    EXPECT_TRUE(td_slab_was_freed_last(slab_, 3, object));
-    int other = 0;
-    EXPECT_FALSE(td_slab_was_freed_last(slab_, 3, &other));
-    EXPECT_FALSE(td_slab_was_freed_last(slab_, 4, object));
-    EXPECT_EQ(pop(slab_, 4), nullptr);
-}
-
 // Two CPUs' slabs, between which the thread is moved at any step.
 struct td_slab *moving_slabs[2];
 std::mt19937 moving_random(9);
@@ -476,7 +325,7 @@ bool moving_replace_bin(struct td_slab *on, size_t class_index, struct td_slab_b
 const struct td_slab_ops moving_ops = {moving_pop_batch, moving_push_batch, moving_replace_bin};
 
 TEST_F(slab, steps_that_meet_different_slabs_lose_nothing) {
-    struct td_slab *other = td_slab_new(budget, 0);
+    struct td_slab *other = td_slab_new(TD_SLAB_BUDGET_BYTES, 0);
     moving_slabs[0] = slab_;
     moving_slabs[1] = other;
     std::mt19937 random(2);
@@ -514,46 +363,6 @@ TEST_F(slab, steps_that_meet_different_slabs_lose_nothing) {
     }
     td_slab_reset(other);
     free(other);
-}
-
-size_t capacity_of(const struct td_slab *slab, size_t class_index) {
-    const struct td_slab_bin &bin = slab->bins[class_index];
-    return bin.free_room + (size_t{bin.free_top} - bin.free_bottom);
-}
-
-std::function<void()> during_next_pop_batch;
-
-size_t pop_batch_when_others_are_done(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
-    std::exchange(during_next_pop_batch, [] {})();
-    return td_slab_plain_ops.pop_batch(slab, class_index, objects, count);
-}
-
-// As when a thread is to give a bin a little more, and sleeps while others give it much.
-TEST_F(slab, a_bin_that_others_have_given_longer_stacks_meanwhile_keeps_them) {
-    if (TD_TINY) {
-        GTEST_SKIP() << "bins have but one length";
-    }
-    constexpr size_t class_index = 4;  // 64 bytes
-    std::vector<void *> held;
-    while (capacity_of(slab_, class_index) < TD_FIRST_REGION_SLOTS) {
-        held.push_back(allocate(class_index));
-    }
-    while (void *object = pop(slab_, class_index)) {
-        held.push_back(object);
-    }
-    const size_t most = td_class_info[class_index].bin_max;
-    during_next_pop_batch = [&] {
-        while (capacity_of(slab_, class_index) < most) {
-            deallocate_all(class_index, allocate_many(class_index, 4 * most));
-        }
-        td_slab_flush(&td_slab_plain_ops, slab_);
-    };
-    const struct td_slab_ops ops = {pop_batch_when_others_are_done, td_slab_plain_ops.push_batch,
-                                    td_slab_plain_ops.replace_bin};
-    held.push_back(td_slab_refill(&ops, slab_, class_index));
-    EXPECT_EQ(slab_->bins[class_index].region, TD_REGION_WHOLE);
-    EXPECT_EQ(capacity_of(slab_, class_index), most);
-    deallocate_all(class_index, held);
 }
 
 }  // namespace

@@ -152,7 +152,7 @@ static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects
     size_t class_code = td_class_code(class_index);
     uintptr_t index = td_rseq_index(td_load_relaxed(&td_percpu.index_offset));
     uint64_t slab, bin, half, top, moved, from, link;
-    __asm__ volatile(TD_RSEQ_SEQUENCE("2f", "mov %[moved], #0\n\t", "%[slab]", "%w[slab]",
+    __asm__ volatile(TD_RSEQ_SEQUENCE("2f", "", "%[slab]", "%w[slab]",
                                       "add %[bin], %[slab], %[code], lsl #3\n\t"
                                       "ldr %w[half], [%[bin], #8]\n\t"
                                       "lsr %w[moved], %w[half], #16\n\t"

@@ -149,7 +149,7 @@ static inline size_t td_rseq_pop_batch(size_t class_index, void **objects, size_
 static inline size_t td_rseq_push_batch(size_t class_index, void *const *objects, size_t count) {
     size_t class_code = td_class_code(class_index);
     uint64_t bin, half, top, moved, from, link;
-    __asm__ volatile(TD_RSEQ_SEQUENCE("2f", "xorl %k[moved], %k[moved]\n\t", "%q[half]", "%[top]", "%[bin]", "%k[bin]",
+    __asm__ volatile(TD_RSEQ_SEQUENCE("2f", "", "%q[half]", "%[top]", "%[bin]", "%k[bin]",
                                       "leaq (%[bin],%[code],8), %[bin]\n\t"
                                       "movl 8(%[bin]), %k[half]\n\t"
                                       "movl %k[half], %k[moved]\n\t"

@@ -1,6 +1,9 @@
 // posix_memalign, aligned_alloc, memalign, valloc and pvalloc.
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <unistd.h>

@@ -1,5 +1,7 @@
 // calloc: zero whatever the memory was before, and no overflow.
 #include <cerrno>
+#include <cstring>
+#include <utility>
 
 #include "tests/api/every_allocation.h"
 #include "gtest/gtest.h"

@@ -1,5 +1,6 @@
 // What glibc's allocator tells about itself: mallinfo, malloc_info, malloc_stats, malloc_trim, mallopt.
 #include <cstdio>
+#include <cstring>
 
 #include <unistd.h>
 

@@ -1,7 +1,10 @@
 // malloc and free, and what every function that allocates must do alike.
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <set>
+#include <string>
+#include <utility>
 
 #include "tests/api/every_allocation.h"
 #include "gtest/gtest.h"

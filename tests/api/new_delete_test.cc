@@ -1,7 +1,9 @@
 // operator new and delete in all their forms, with new_handler and std::bad_alloc.
+#include <cstring>
 #include <memory>
 #include <new>
 #include <set>
+#include <string>
 
 #include "tests/api/every_allocation.h"
 #include "gtest/gtest.h"

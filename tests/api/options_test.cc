@@ -1,6 +1,8 @@
 // TANDEM_OPTIONS: what is said of bad ones, and that good ones do something.
 #include <cstdio>
+#include <cstring>
 #include <string>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/stat.h>

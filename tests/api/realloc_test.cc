@@ -1,6 +1,7 @@
 // realloc and reallocarray: contents through every change of size, failures that change nothing.
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "tests/api/every_allocation.h"
 #include "gtest/gtest.h"

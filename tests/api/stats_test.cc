@@ -1,4 +1,5 @@
 // Tandem's statistics: that they add up, follow what the program does, and can be read by machines.
+#include <cstring>
 #include <map>
 #include <sstream>
 #include <thread>

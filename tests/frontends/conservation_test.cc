@@ -8,6 +8,7 @@
 #include <mutex>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "allocator/tandem.h"
 #include "tests/variant/variant.h"

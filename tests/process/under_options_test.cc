@@ -1,5 +1,6 @@
 // Everything that a program does, under each of TANDEM_OPTIONS' values.
 #include <cstdio>
+#include <cstring>
 #include <string>
 #include <vector>
 

@@ -81,7 +81,7 @@ struct tandem_stats {
     uint64_t system_calls;       // made for memory: mmap, munmap, mremap, madvise, msync
     uint64_t remote_fences;      // membarrier calls that empty a CPU's slab; not those that settle a double free
     uint64_t purged_bytes;       // given back to the operating system since the start
-    uint64_t hugepages_rebuilt;  // split to give parts of them back, and made whole as these were used again
+    uint64_t hugepages_rebuilt;  // made of pages that were there: split before, or from when the heap was small
 };
 
 // Fills `*stats`, whose size the caller says: later versions append fields. Those that the library does not know are

@@ -1,5 +1,6 @@
 #include "backend/backend.h"
 
+#include "backend/early_segments.h"
 #include "backend/free_runs.h"
 #include "backend/hugepage.h"
 #include "backend/large.h"
@@ -78,6 +79,7 @@ void td_backend_note_reuse(struct td_span *span, size_t bytes) {
 void td_backend_fork_prepare(void) {
     td_hugepage_enter();
     td_run_store_fork_prepare();
+    td_early_segments_fork_prepare();
     td_metadata_fork_prepare();
 }
 

@@ -24,8 +24,8 @@ void td_hugepage_decline(const struct td_segment *segment);
 // Notes that `bytes` of it are used again, which were given back. True if it is to be made whole. Needs
 // td_backend_lock.
 bool td_hugepage_note_reuse_locked(const struct td_segment *segment, size_t bytes);
-// Makes one hugepage of a segment that was split, unless the kernel refuses. The caller holds no lock, but an object or
-// a span in the segment.
+// Makes one hugepage of a segment that `is_split`, unless the kernel refuses. The caller holds no lock, but an object or
+// a span in the segment, or has pinned it.
 void td_hugepage_make_whole(struct td_segment *segment);
 
 // Segments made whole since the start. Statistic.

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "backend/early_segments.h"
 #include "backend/free_runs.h"
 #include "backend/hugepage.h"
 #include "backend/os.h"
@@ -66,10 +67,11 @@ static size_t next_list(size_t list) {
 
 void td_page_heap_relink(struct td_segment *segment) {
     unlink_segment(segment);
-    if (segment->used_pages != 0) {
+    if (segment->used_pages != 0 || segment->is_pinned) {
         link_segment(segment);
         return;
     }
+    td_early_segments_remove_locked(segment);
     enum td_run_state state = segment->dirty_free != 0 ? TD_RUN_DIRTY : TD_RUN_CLEAN;
     td_run_put(td_run_from_segment(segment), state, td_os_clock_ms());
 }
@@ -116,7 +118,10 @@ static bool add_segment_locked(void) {
         td_run_put(run, TD_RUN_CLEAN, 0);
         return has_descriptors;
     }
-    link_segment(td_run_to_segment(run, is_clean));
+    struct td_segment *segment = td_run_to_segment(run, is_clean);
+    if (!segment->run.is_huge)
+        td_early_segments_add_locked(segment);
+    link_segment(segment);
     return true;
 }
 

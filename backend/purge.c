@@ -5,6 +5,7 @@
 #include "backend/purge.h"
 
 #include "backend/backend.h"
+#include "backend/early_segments.h"
 #include "backend/free_runs.h"
 #include "backend/hugepage.h"
 #include "backend/large_tail.h"
@@ -14,7 +15,6 @@
 #include "backend/run_store.h"
 #include "base/atomic.h"
 #include "base/minmax.h"
-#include "base/size_class.h"
 
 // A hugepage with more pages in use than this one stays whole.
 #define HUGE_USED_MAX (TD_SEGMENT_PAGES / 4)
@@ -229,25 +229,13 @@ size_t td_backend_purge(size_t bytes) {
     return total;
 }
 
-// Bytes of the segment's objects, large ones and those in caches included.
-static size_t used_bytes_locked(const struct td_segment *segment) {
-    size_t bytes = segment->used_pages * TD_PAGE_BYTES;
-    for (size_t page = 0; page < TD_SEGMENT_PAGES; page++) {
-        const struct td_span *span = &segment->spans[page];
-        const struct td_class_info *info = &td_class_info[span->class_index];
-        for (size_t word = 0; span->state == TD_SPAN_SMALL && word * 64 < info->span_objects; word++)
-            bytes -= (size_t)__builtin_popcountll(td_load_relaxed(&span->free_bits[word])) * info->object_bytes;
-    }
-    return bytes;
-}
-
 // Whether pages of a span in use may go back: not where that splits a hugepage of which much is in use. All its spans
 // ask; the answer is kept until a span is freed, a window ends, or free memory is given back.
 static bool may_split(struct td_segment *segment) {
     if (!td_load_relaxed(&segment->run.is_huge))
         return true;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    bool may = !segment->stays_whole && used_bytes_locked(segment) <= HUGE_USED_MAX * TD_PAGE_BYTES;
+    bool may = !segment->stays_whole && td_segment_used_bytes(segment) <= HUGE_USED_MAX * TD_PAGE_BYTES;
     segment->stays_whole = !may;
     bool was_huge = may && td_hugepage_split_locked(segment);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
@@ -297,6 +285,7 @@ void td_backend_maintain(uint64_t now_ms) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     size_t step = take_step_locked(now_ms);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    td_early_segments_maintain();
     uint64_t decay = td_load_relaxed(&decay_ms);
     if (now_ms >= decay)
         purge_tails(now_ms - decay, SIZE_MAX, TAILS_PER_TICK);

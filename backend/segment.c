@@ -2,8 +2,10 @@
 
 #include <string.h>
 
+#include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/minmax.h"
+#include "base/size_class.h"
 
 // The first page from `page` on whose bit, after `flip`, is set; TD_SEGMENT_PAGES if none is.
 static size_t next_bit(const uint64_t *words, uint64_t flip, size_t page) {
@@ -161,6 +163,17 @@ void td_segment_release_pages(struct td_segment *segment, size_t page, size_t pa
         clear_range(segment->dirty, page, pages);
         segment->dirty_free = (uint16_t)(segment->dirty_free - pages);
     }
+}
+
+size_t td_segment_used_bytes(const struct td_segment *segment) {
+    size_t bytes = segment->used_pages * TD_PAGE_BYTES;
+    for (size_t page = 0; page < TD_SEGMENT_PAGES; page++) {
+        const struct td_span *span = &segment->spans[page];
+        const struct td_class_info *info = &td_class_info[span->class_index];
+        for (size_t word = 0; span->state == TD_SPAN_SMALL && word * 64 < info->span_objects; word++)
+            bytes -= (size_t)__builtin_popcountll(td_load_relaxed(&span->free_bits[word])) * info->object_bytes;
+    }
+    return bytes;
 }
 
 void td_segment_set_dirty(struct td_segment *segment) {

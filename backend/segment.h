@@ -69,7 +69,8 @@ struct td_segment {
     uint16_t dirty_free;                   // pages that are dirty and not used
     uint8_t rebuilds;                      // see td_backend_rebuilds; written with the lock, others read it
     bool is_tried;                         // by the purge under way
-    bool is_split;                         // was a hugepage until the purge split it
+    bool is_split;                         // was a hugepage until the purge split it, or is to become one now
+    bool is_pinned;                        // stays a segment though its last span is freed
     bool stays_whole;                      // a hugepage of which much was in use when it was last looked at
     uint64_t used[TD_SEGMENT_WORDS];       // a bit per page
     uint64_t dirty[TD_SEGMENT_WORDS];      // a bit per page, set: was handed out since it was last clean
@@ -113,6 +114,9 @@ bool td_segment_next_dirty_range(const struct td_segment *segment, size_t *page,
 // Keeps free dirty pages from being taken while they are given back to the operating system, and frees them again.
 void td_segment_hold_pages(struct td_segment *segment, size_t page, size_t pages);
 void td_segment_release_pages(struct td_segment *segment, size_t page, size_t pages, bool are_clean);
+
+// Bytes of the segment's objects, large ones and those in caches included.
+size_t td_segment_used_bytes(const struct td_segment *segment);
 
 // All of the segment is resident.
 void td_segment_set_dirty(struct td_segment *segment);

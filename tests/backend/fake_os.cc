@@ -19,24 +19,25 @@ namespace {
 size_t os_page_bytes = 4096;
 
 std::mutex mutex;
-std::map<uintptr_t, size_t> mappings;       // guarded by mutex; bytes by begin
-std::map<uintptr_t, bool> hugepage_advice;  // guarded by mutex; by segment
-std::vector<fake_os::range> purge_calls;    // guarded by mutex
-std::vector<uintptr_t> collapse_calls;      // guarded by mutex
-uint64_t clock_ms = 1000;                   // guarded by mutex
-uint64_t calls;                             // guarded by mutex
-size_t bytes_left = SIZE_MAX;               // guarded by mutex
-bool unmapping_makes_room;                  // guarded by mutex
-uintptr_t next_place;                       // guarded by mutex; 0: the kernel chooses
-std::function<void()> during_next_purge;    // guarded by mutex
-std::function<void()> during_next_advice;   // guarded by mutex
-bool purges_fail;                           // guarded by mutex
-bool unmaps_fail;                           // guarded by mutex
-bool collapses_fail;                        // guarded by mutex
-uintptr_t locked_segment;                   // guarded by mutex
-fake_os::moves moves_do;                    // guarded by mutex
-int move_calls;                             // guarded by mutex; since moves were told what to do
-uintptr_t given_target;                     // guarded by mutex
+std::map<uintptr_t, size_t> mappings;        // guarded by mutex; bytes by begin
+std::map<uintptr_t, bool> hugepage_advice;   // guarded by mutex; by segment
+std::vector<fake_os::range> purge_calls;     // guarded by mutex
+std::vector<uintptr_t> collapse_calls;       // guarded by mutex
+uint64_t clock_ms = 1000;                    // guarded by mutex
+uint64_t calls;                              // guarded by mutex
+size_t bytes_left = SIZE_MAX;                // guarded by mutex
+bool unmapping_makes_room;                   // guarded by mutex
+uintptr_t next_place;                        // guarded by mutex; 0: the kernel chooses
+std::function<void()> during_next_purge;     // guarded by mutex
+std::function<void()> during_next_advice;    // guarded by mutex
+std::function<void()> during_next_collapse;  // guarded by mutex
+bool purges_fail;                            // guarded by mutex
+bool unmaps_fail;                            // guarded by mutex
+bool collapses_fail;                         // guarded by mutex
+uintptr_t locked_segment;                    // guarded by mutex
+fake_os::moves moves_do;                     // guarded by mutex
+int move_calls;                              // guarded by mutex; since moves were told what to do
+uintptr_t given_target;                      // guarded by mutex
 
 uintptr_t address_of(const void *pointer) {
     return reinterpret_cast<uintptr_t>(pointer);
@@ -209,6 +210,11 @@ void fake_os::while_advising(std::function<void()> action) {
     during_next_advice = std::move(action);
 }
 
+void fake_os::while_collapsing(std::function<void()> action) {
+    std::lock_guard<std::mutex> guard(mutex);
+    during_next_collapse = std::move(action);
+}
+
 size_t td_os_page_bytes(void) {
     std::lock_guard<std::mutex> guard(mutex);
     return os_page_bytes;
@@ -314,7 +320,8 @@ void td_os_advise_hugepages(void *address, size_t bytes, bool wanted) {
 }
 
 int td_os_collapse(void *address, size_t bytes) {
-    std::lock_guard<std::mutex> guard(mutex);
+    std::unique_lock<std::mutex> guard(mutex);
+    let_others_act(&guard, &during_next_collapse);
     count_call();
     collapse_calls.push_back(address_of(address));
     bool may_collapse = !collapses_fail && bytes == TD_SEGMENT_BYTES && address_of(address) % bytes == 0 &&

@@ -57,9 +57,10 @@ void limit_address_space(size_t bytes);
 // Where the next mapping lies, if nothing else does.
 void place_next_mapping(uintptr_t begin);
 
-// Called once, at the next td_os_purge or the next advice for hugepages: what another thread does meanwhile.
+// Called once, at the next td_os_purge, advice for hugepages or td_os_collapse: what another thread does meanwhile.
 void while_purging(std::function<void()> action);
 void while_advising(std::function<void()> action);
+void while_collapsing(std::function<void()> action);
 
 }  // namespace fake_os
 

@@ -1,5 +1,7 @@
 // What the allocator itself takes: in a program that does nearly nothing, and in one with a thousand idle threads.
 #include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -183,6 +185,43 @@ TEST(footprint, a_second_peak_has_hugepages_again_and_takes_no_more_than_the_fir
     // Page by page that would be some 12,000; until 4 MiB are used again it is.
     EXPECT_LT(second_faults, first_faults + 3000) << outcome;
     EXPECT_LT(second_kib, first_kib + 4096) << outcome;
+}
+
+// Prints how many hugepages a heap of 24 MiB was made of later, and the resident set before and after that.
+CHILD_ROLE(stay_large) {
+    constexpr size_t bytes = 1000;
+    constexpr uint64_t enough = 4;  // of the 12 MiB that came before it was large
+    std::vector<char *> objects((size_t{24} << 20) / bytes);
+    for (char *&object : objects) {
+        object = static_cast<char *>(memset(opaque(malloc(bytes)), 1, bytes));
+    }
+    const long before_kib = status_kib("VmRSS:");
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (rebuilt_hugepages() < enough && std::chrono::steady_clock::now() < deadline) {
+        tandem_flush();  // so that a slow path is walked, and the ticks with it
+        free(opaque(malloc(bytes)));
+        usleep(1000);
+    }
+    printf("%llu %ld %ld\n", static_cast<unsigned long long>(rebuilt_hugepages()), before_kib, status_kib("VmRSS:"));
+    bool whole = true;
+    for (char *object : objects) {
+        whole = whole && object[0] == 1 && memcmp(object, object + 1, bytes - 1) == 0;
+        free(object);
+    }
+    return !whole;
+}
+
+TEST(footprint, a_heap_that_stays_large_has_hugepages_for_its_first_objects_too) {
+    if (!variant_is_tandem || !kernel_makes_hugepages()) {
+        GTEST_SKIP() << "not with glibc, or with this kernel";
+    }
+    child::outcome outcome = child::run("stay_large");
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+    unsigned long long rebuilt;
+    long before_kib, after_kib;
+    ASSERT_EQ(sscanf(outcome.out.c_str(), "%llu %ld %ld", &rebuilt, &before_kib, &after_kib), 3) << outcome;
+    EXPECT_GE(rebuilt, 4u) << outcome;
+    EXPECT_LT(after_kib, before_kib + 2048) << outcome;
 }
 
 // Prints the resident set in two troughs; between them objects of half the sizes are allocated and freed again.

@@ -1,0 +1,60 @@
+#include "backend/early_segments.h"
+
+#include "backend/hugepage.h"
+#include "backend/page_heap.h"
+#include "backend/run_store.h"
+
+// Twice what a heap takes up when it counts as large. Further ones stay as they are.
+#define EARLY_MAX (2 * TD_HUGE_HEAP_BYTES / TD_SEGMENT_BYTES)
+// What is to be in use in a segment, for a hugepage is resident as a whole.
+#define USED_MIN_BYTES (TD_SEGMENT_BYTES / 8 * 7)
+
+static struct td_segment *early[EARLY_MAX];  // guarded by td_backend_lock
+static size_t early_count;                   // guarded by td_backend_lock
+
+void td_early_segments_add_locked(struct td_segment *segment) {
+    if (early_count < EARLY_MAX)
+        early[early_count++] = segment;
+}
+
+void td_early_segments_remove_locked(struct td_segment *segment) {
+    for (size_t i = 0; i < early_count; i++) {
+        if (early[i] == segment) {
+            early[i] = early[--early_count];
+            return;
+        }
+    }
+}
+
+// One that is to be a hugepage, pinned, and early no more; NULL if there is none, or the heap is small.
+static struct td_segment *take_locked(void) {
+    if (early_count == 0 || !td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES))
+        return NULL;
+    for (size_t i = 0; i < early_count; i++) {
+        struct td_segment *segment = early[i];
+        if (td_segment_used_bytes(segment) >= USED_MIN_BYTES) {
+            early[i] = early[--early_count];
+            segment->is_split = true;
+            segment->is_pinned = true;
+            return segment;
+        }
+    }
+    return NULL;
+}
+
+void td_early_segments_maintain(void) {
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    struct td_segment *segment = take_locked();
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    if (segment == NULL)
+        return;
+    td_hugepage_make_whole(segment);
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    segment->is_pinned = false;
+    td_page_heap_relink(segment);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+}
+
+void td_early_segments_fork_prepare(void) {
+    early_count = 0;
+}

@@ -1,10 +1,13 @@
-// Starts report.py from Bazel's runfiles; the report itself is Python. A C program and no sh_binary, since Bazel 9 has
-// no such rule of its own.
+// Starts SCRIPT, Python in this folder, from Bazel's runfiles. A C program and no sh_binary, since Bazel 9 has no such
+// rule of its own.
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static const char script[] = "benchmarks/reporter/report.py";
+#define TEXT_OF(name) #name
+#define FILE_NAMED(name) "benchmarks/reporter/" TEXT_OF(name)
+
+static const char script[] = FILE_NAMED(SCRIPT);
 
 // Changes to the runfiles' root, in which `bazel run` starts a program anyway; 0 or -1.
 static int enter_runfiles(void) {

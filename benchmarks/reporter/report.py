@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import List, Optional
 
 try:
     import matplotlib  # noqa: F401
@@ -24,7 +24,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import machine  # noqa: E402
 import page  # noqa: E402
-from allocators import Allocator, discover, discover_linked, named_linked, named_peers, probe  # noqa: E402
+from allocators import Allocator  # noqa: E402
+from choice import (  # noqa: E402
+    absolute, add_allocator_arguments, count, counts, fail, find_allocators, named_files, runfiles_root, say, seconds, select)
 from findings import Findings  # noqa: E402
 from runner import Plan, duration_words, run_all  # noqa: E402
 from workloads import REPORT, SUITE, Workload  # noqa: E402
@@ -34,29 +36,6 @@ QUICK_BUDGET_S = 115
 SUITE_BUDGET_S = 590
 
 
-def positive(text: str, kind: type) -> object:
-    """An argument that is a number above 0."""
-    try:
-        value = kind(text)
-    except ValueError:
-        value = 0
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value
-
-
-def count(text: str) -> int:
-    return positive(text, int)
-
-
-def counts(text: str) -> List[int]:
-    return [count(part) for part in text.split(",")]
-
-
-def seconds(text: str) -> float:
-    return positive(text, float)
-
-
 def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="report", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less work and fewer thread counts: two minutes in all")
@@ -64,103 +43,13 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--runs", type=count, help="rounds, of which medians are quoted (quick: as many as fit; else 5)")
     parser.add_argument("--threads", type=counts, help="thread counts for the workloads that take them: 1,8,64")
     parser.add_argument("--workloads", help="a selection: mstress,mpsc")
-    parser.add_argument("--allocators",
-                        help="a selection: percpu,perthread,glibc,jemalloc,...; those of --peer and --linked come in any case")
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=LIBRARY",
-                        help="a further allocator to preload; may be given more than once")
-    parser.add_argument("--peer-env", action="append", default=[], metavar="NAME:VARIABLE=VALUE",
-                        help="an environment variable for one allocator; may be given more than once")
+    add_allocator_arguments(parser)
     parser.add_argument("--linked", action="append", default=[], metavar="NAME=PROGRAM",
                         help="a fastpath of your own build with a further allocator linked in; may be given more than once")
     parser.add_argument("--timeout", type=seconds, help="seconds after which a run is given up (quick: 15, else 120)")
     parser.add_argument("--out", help="folder for the page and the JSON (tandem-report in the working directory)")
     parser.add_argument("--page-from", metavar="JSON", help="measure nothing: draw the page from an earlier report's JSON")
     return parser.parse_args(argv)
-
-
-def fail(message: str) -> None:
-    sys.exit(f"report: {message}")
-
-
-def say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
-def select(wanted: Optional[str], present: Dict[str, object], what: str, elsewhere: Sequence[str] = ()) -> List:
-    """Those of `present` that are wanted, in its order; all if nothing is said. What is `elsewhere` may be named too."""
-    if wanted is None:
-        return list(present.values())
-    names = wanted.split(",")
-    unknown = [name for name in names if name not in present and name not in elsewhere]
-    if unknown:
-        fail(f"no {what} \"{unknown[0]}\"; there are {', '.join(present)}")
-    return [value for name, value in present.items() if name in names]
-
-
-def named_files(texts: List[str], flag: str) -> List[Tuple[str, str]]:
-    files = []
-    for text in texts:
-        name, equals, path = text.partition("=")
-        if not (name and equals and path):
-            fail(f"{flag} takes NAME=FILE, not \"{text}\"")
-        if not os.path.isfile(absolute(path)):
-            fail(f"{flag}={text}: there is no file {absolute(path)}")
-        files.append((name, absolute(path)))
-    return files
-
-
-def peer_environments(texts: List[str]) -> Dict[str, Dict[str, str]]:
-    environments: Dict[str, Dict[str, str]] = {}
-    for text in texts:
-        name, colon, assignment = text.partition(":")
-        variable, equals, value = assignment.partition("=")
-        if not (name and colon and variable and equals):
-            fail(f"--peer-env takes NAME:VARIABLE=VALUE, not \"{text}\"")
-        environments.setdefault(name, {})[variable] = value
-    return environments
-
-
-def runfiles_root() -> str:
-    """Where benchmarks/ and allocator/ lie, as built."""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    if os.path.exists(os.path.join(root, "benchmarks", "mstress_system")):
-        return root
-    return os.path.join(root, "bazel-bin")
-
-
-def find_allocators(arguments: argparse.Namespace, root: str) -> Tuple[List[Allocator], List[str]]:
-    """The allocators that are to be measured and can be, and why others cannot."""
-    peers = named_peers(named_files(arguments.peer, "--peer"))
-    installed = {allocator.key: allocator for allocator in discover(root)}
-    chosen = select(arguments.allocators, installed, "allocator", [peer.key for peer in peers]) + peers
-    if arguments.allocators is None:
-        chosen += discover_linked(root)
-    chosen += named_linked(named_files(arguments.linked, "--linked"))
-    keys = [allocator.key for allocator in chosen]
-    for key in keys:
-        if keys.count(key) > 1:
-            fail(f"there are two allocators \"{key}\"")
-    for key, variables in peer_environments(arguments.peer_env).items():
-        if key not in keys:
-            fail(f"--peer-env names no allocator that is measured: \"{key}\"; there are {', '.join(keys)}")
-        chosen[keys.index(key)].environment.update(variables)
-    usable, left_out = [], []
-    for allocator in chosen:
-        wrong = probe(allocator, os.path.join(root, "benchmarks", "mstress_system"))
-        if wrong:
-            left_out.append(f"{allocator.label}: {wrong}")
-            say(f"report: left out: {left_out[-1]}")
-            continue
-        usable.append(allocator)
-        words = f" ({allocator.tandem_words})" if allocator.tandem_words else ""
-        name = f"{allocator.label} {allocator.version}".strip() + (", linked in" if allocator.program else "")
-        say(f"report: {name}: malloc comes from {allocator.malloc_from}{words}")
-    return usable, left_out
-
-
-def absolute(path: str) -> str:
-    """A path as the user meant it: Bazel starts programs in a folder of its own."""
-    return os.path.abspath(os.path.join(os.environ.get("BUILD_WORKING_DIRECTORY", os.getcwd()), path))
 
 
 def prepare_folder(path: str) -> None:
@@ -178,7 +67,7 @@ def measure(arguments: argparse.Namespace) -> dict:
     others = machine.OtherPrograms()
     offered = SUITE if arguments.suite or arguments.workloads else REPORT
     workloads = select(arguments.workloads, {workload.name: workload for workload in offered}, "workload")
-    usable, left_out = find_allocators(arguments, root)
+    usable, left_out = find_allocators(arguments, root, named_files(arguments.linked, "--linked"))
     if not usable:
         fail("no allocator is left to measure")
     threads = arguments.threads
@@ -276,8 +165,8 @@ def main(argv: List[str]) -> int:
     page_path = os.path.join(folder, "report.html")
     findings = draw(measured, os.path.basename(json_path), page_path)
     for error in findings.errors():
-        say(f"report: failed: {error}")
-    say(f"report: {len(measured['runs'])} runs, {measured['rounds']} rounds, {duration_words(measured['seconds'])}")
+        say(f"failed: {error}")
+    say(f"{len(measured['runs'])} runs, {measured['rounds']} rounds, {duration_words(measured['seconds'])}")
     print(f"The page: {page_path}")
     return 1 if findings.errors() or findings.left_out else 0
 

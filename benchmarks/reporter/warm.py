@@ -20,11 +20,11 @@ class WarmMemory:
         self._last = 0.0
         self._is_needed = os.path.isdir(REPORTING)
 
-    def prepare(self) -> None:
+    def prepare(self, wanted: int = BYTES) -> None:
         if not self._is_needed or time.monotonic() - self._last < LASTS_S:
             return
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        with mmap.mmap(-1, min(BYTES, free // 4 // PAGE * PAGE), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        with mmap.mmap(-1, min(wanted, free // 4) // PAGE * PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
             if hasattr(mmap, "MADV_HUGEPAGE"):
                 memory.madvise(mmap.MADV_HUGEPAGE)
             for offset in range(0, len(memory), PAGE):

@@ -13,7 +13,8 @@ void td_backend_free_span(struct td_span *span);
 // The span that holds an object of a size class. Aborts if `pointer` does not lie in such a span.
 struct td_span *td_backend_span_of(const void *pointer, const char *call);
 
-// Gives memory back that the program is not likely to need soon: see purge.c. To be called every `TD_TICK_MS` or so.
+// Gives memory back that the program is not likely to need soon (purge.c), and makes a hugepage of what it keeps
+// (early_segments.h). To be called every `TD_TICK_MS` or so.
 void td_backend_maintain(uint64_t now_ms);
 
 // Gives `bytes` of free memory back, at once, or more, since whole segments are purged; then dirty tails of large

@@ -6,8 +6,8 @@
 
 // Twice what a heap takes up when it counts as large. Further ones stay as they are.
 #define EARLY_MAX (2 * TD_HUGE_HEAP_BYTES / TD_SEGMENT_BYTES)
-// What is to be in use in a segment, for a hugepage is resident as a whole.
-#define USED_MIN_BYTES (TD_SEGMENT_BYTES / 8 * 7)
+// Pages that small objects are to take up in a segment, for a hugepage is resident as a whole.
+#define USED_MIN (TD_SEGMENT_PAGES / 8 * 7)
 
 static struct td_segment *early[EARLY_MAX];  // guarded by td_backend_lock
 static size_t early_count;                   // guarded by td_backend_lock
@@ -26,13 +26,19 @@ void td_early_segments_remove_locked(struct td_segment *segment) {
     }
 }
 
+// Large objects may never be filled. What is cheap to find out comes first: it is asked at each tick.
+static bool is_full(const struct td_segment *segment) {
+    return segment->used_pages >= USED_MIN &&
+           td_segment_used_bytes(segment) >= USED_MIN * TD_PAGE_BYTES + td_segment_large_bytes(segment);
+}
+
 // One that is to be a hugepage, pinned, and early no more; NULL if there is none, or the heap is small.
 static struct td_segment *take_locked(void) {
     if (early_count == 0 || !td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES))
         return NULL;
     for (size_t i = 0; i < early_count; i++) {
         struct td_segment *segment = early[i];
-        if (td_segment_used_bytes(segment) >= USED_MIN_BYTES) {
+        if (is_full(segment)) {
             early[i] = early[--early_count];
             segment->is_split = true;
             segment->is_pinned = true;

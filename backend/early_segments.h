@@ -1,7 +1,7 @@
 // Segments that a heap had before it was large: cut into pages of 4 KiB, and made hugepages once it is.
 //
-// They are where a program keeps what it uses from begin to end. One of them becomes a hugepage at each tick, if nearly
-// all of it is in use, so that a heap that is large for a moment pays next to nothing.
+// They are where a program keeps what it uses from begin to end. One of them becomes a hugepage at each tick, if small
+// objects fill it nearly, so that a heap that is large for a moment pays next to nothing.
 #ifndef BACKEND_EARLY_SEGMENTS_H_
 #define BACKEND_EARLY_SEGMENTS_H_
 

@@ -3,7 +3,7 @@
 // A hugepage that was split comes back page by page, by up to 512 page faults, and the kernel is told to leave it so,
 // for it would fill again what the purge has emptied. So where pages that were given back are used again, some MiB of
 // them within a tick, the segments that they lie in are made whole, before the pages are touched. Less than that leaves
-// a trough as it is; and no heap has more hugepages than it had before the purge.
+// a trough as it is; and no heap has more hugepages by that than it had before the purge.
 #ifndef BACKEND_HUGEPAGE_H_
 #define BACKEND_HUGEPAGE_H_
 
@@ -24,8 +24,8 @@ void td_hugepage_decline(const struct td_segment *segment);
 // Notes that `bytes` of it are used again, which were given back. True if it is to be made whole. Needs
 // td_backend_lock.
 bool td_hugepage_note_reuse_locked(const struct td_segment *segment, size_t bytes);
-// Makes one hugepage of a segment that `is_split`, unless the kernel refuses. The caller holds no lock, but an object or
-// a span in the segment, or has pinned it.
+// Makes one hugepage of a segment that `is_split`, unless the kernel refuses. The caller holds no lock, but an object
+// or a span in the segment, or has pinned it.
 void td_hugepage_make_whole(struct td_segment *segment);
 
 // Segments made whole since the start. Statistic.

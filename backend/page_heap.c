@@ -119,7 +119,7 @@ static bool add_segment_locked(void) {
         return has_descriptors;
     }
     struct td_segment *segment = td_run_to_segment(run, is_clean);
-    if (!segment->run.is_huge)
+    if (!segment->run.is_huge && !td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES))
         td_early_segments_add_locked(segment);
     link_segment(segment);
     return true;

@@ -99,6 +99,7 @@ void td_segment_init(struct td_segment *segment, uintptr_t base, bool is_dirty) 
     segment->is_tried = false;
     segment->rebuilds = 0;
     segment->is_split = false;
+    segment->is_pinned = false;
     segment->stays_whole = false;
     segment->longest_free = TD_SEGMENT_PAGES;
     segment->dirty_free = is_dirty ? TD_SEGMENT_PAGES : 0;
@@ -165,14 +166,28 @@ void td_segment_release_pages(struct td_segment *segment, size_t page, size_t pa
     }
 }
 
+// Bytes of the free objects in a span. The bits are the central free list's, and may be those of a span before it.
+static size_t free_object_bytes(const struct td_span *span) {
+    const struct td_class_info *info = &td_class_info[span->class_index];
+    size_t objects = 0;
+    for (size_t word = 0; word * 64 < info->span_objects; word++)
+        objects += (size_t)__builtin_popcountll(td_load_relaxed(&span->free_bits[word]));
+    return td_min(objects, info->span_objects) * info->object_bytes;
+}
+
 size_t td_segment_used_bytes(const struct td_segment *segment) {
     size_t bytes = segment->used_pages * TD_PAGE_BYTES;
-    for (size_t page = 0; page < TD_SEGMENT_PAGES; page++) {
-        const struct td_span *span = &segment->spans[page];
-        const struct td_class_info *info = &td_class_info[span->class_index];
-        for (size_t word = 0; span->state == TD_SPAN_SMALL && word * 64 < info->span_objects; word++)
-            bytes -= (size_t)__builtin_popcountll(td_load_relaxed(&span->free_bits[word])) * info->object_bytes;
-    }
+    for (size_t page = 0; page < TD_SEGMENT_PAGES; page++)
+        if (segment->spans[page].state == TD_SPAN_SMALL)
+            bytes -= free_object_bytes(&segment->spans[page]);
+    return bytes;
+}
+
+size_t td_segment_large_bytes(const struct td_segment *segment) {
+    size_t bytes = 0;
+    for (size_t page = 0; page < TD_SEGMENT_PAGES; page++)
+        if (segment->spans[page].state == TD_SPAN_LARGE)
+            bytes += segment->spans[page].pages * TD_PAGE_BYTES;
     return bytes;
 }
 

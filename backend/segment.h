@@ -117,6 +117,8 @@ void td_segment_release_pages(struct td_segment *segment, size_t page, size_t pa
 
 // Bytes of the segment's objects, large ones and those in caches included.
 size_t td_segment_used_bytes(const struct td_segment *segment);
+// Bytes of its large objects.
+size_t td_segment_large_bytes(const struct td_segment *segment);
 
 // All of the segment is resident.
 void td_segment_set_dirty(struct td_segment *segment);

@@ -49,6 +49,8 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
     for text in arguments.env:
         if not text.partition("=")[0] or "=" not in text:
             fail(f"--env takes VARIABLE=VALUE, not \"{text}\"")
+        if text.partition("=")[0] in ("LD_PRELOAD", "PRELOAD"):
+            fail(f"--env={text}: --peer is for what is to be preloaded")
     arguments.input = absolute(arguments.input)
     if not os.access(arguments.input, os.R_OK):
         fail(f"--input={arguments.input}: cannot be read")
@@ -82,8 +84,11 @@ def run_round(arguments: argparse.Namespace, allocators: List[Allocator], run_on
 
 
 def print_table(allocators: List[Allocator], rounds: List[Dict[str, Usage]]) -> None:
-    reference = allocators[0].key
-    ratios = {allocator.key: [each[allocator.key].cpu_s / each[reference].cpu_s for each in rounds] for allocator in allocators}
+    # To the mean of its round, so that it does not matter which allocator is the first.
+    means = [statistics.geometric_mean(usage.cpu_s for usage in each.values()) for each in rounds]
+    ratios = {
+        allocator.key: [each[allocator.key].cpu_s / mean for each, mean in zip(rounds, means)] for allocator in allocators
+    }
     best = min(statistics.median(values) for values in ratios.values())
 
     def median(key: str, field: str) -> float:
@@ -113,7 +118,7 @@ def main(argv: List[str]) -> int:
         rounds.append(run_round(arguments, allocators, run_once))
         failed = [(key, usage.exit_code) for key, usage in rounds[-1].items() if usage.exit_code != 0]
         if failed:
-            fail(f"with {failed[0][0]} the program exited with {failed[0][1]}")
+            fail(f"with {failed[0][0]} the program exited with {failed[0][1]}; what it prints is not shown here")
         peak_bytes = sum(usage.peak_kib for usage in rounds[-1].values()) * 1024
         say(f"round {i + 1} of {arguments.runs}: {sum(usage.cpu_s for usage in rounds[-1].values()):.1f} s")
     print_table(allocators, rounds)

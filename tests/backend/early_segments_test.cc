@@ -58,9 +58,10 @@ class early_segments_test : public testing::Test {
         td_backend_check();
     }
 
-    void take(size_t pages) {
+    // Class 0 is a large object's; of the others all objects are in use.
+    void take(size_t pages, size_t class_index = td_class_of(64)) {
         bool was_clean;
-        struct td_span *span = td_page_heap_alloc(pages, 1, 0, &was_clean);
+        struct td_span *span = td_page_heap_alloc(pages, 1, class_index, &was_clean);
         ASSERT_NE(span, nullptr);
         spans_.push_back(span);
     }
@@ -124,6 +125,27 @@ TEST_F(early_segments_test, of_which_less_is_in_use_wait_until_more_is) {
     take(half / 2);
     ASSERT_EQ(segment_of(spans_.size() - 1)->run.base, base);
     EXPECT_EQ(tick(), std::vector<uintptr_t>{base});
+}
+
+TEST_F(early_segments_test, large_objects_count_as_not_in_use) {
+    while (td_backend_used_bytes < 2 * TD_HUGE_HEAP_BYTES) {
+        take(half, 0);
+    }
+    EXPECT_TRUE(tick().empty()) << "for they may never be filled";
+}
+
+TEST_F(early_segments_test, are_none_that_were_made_in_a_large_heap_of_what_it_had_used_before) {
+    fake_os::fail_collapses(true);
+    grow_to(TD_HUGE_HEAP_BYTES + 2 * TD_SEGMENT_BYTES);
+    while (!tick().empty()) {
+        // None is early any more.
+    }
+    give_back(0);
+    give_back(0);
+    take(half);
+    take(half);
+    ASSERT_FALSE(segment_of(spans_.size() - 1)->run.is_huge);
+    EXPECT_TRUE(tick().empty());
 }
 
 TEST_F(early_segments_test, free_objects_count_as_not_in_use) {

@@ -41,7 +41,8 @@ const char *dlopened_exhaust() {
     });
     volatile size_t too_much = size_t{1} << 60;
     try {
-        delete[] new char[too_much];
+        char *volatile memory = new char[too_much];  // volatile: the compiler may leave out what nobody sees
+        delete[] memory;
     } catch (const std::bad_alloc &) {
         return is_handled ? "bad_alloc after the new_handler" : "bad_alloc without the new_handler";
     }

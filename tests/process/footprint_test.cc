@@ -249,9 +249,11 @@ CHILD_ROLE(trough_twice) {
     };
     rise(size_count);
     const long first_kib = fall();
+    const unsigned long long before = rebuilt_hugepages();
     rise(size_count / 2);
+    const unsigned long long rebuilt = rebuilt_hugepages() - before;
     const long second_kib = fall();
-    printf("%ld %ld %llu\n", first_kib, second_kib, static_cast<unsigned long long>(rebuilt_hugepages()));
+    printf("%ld %ld %llu\n", first_kib, second_kib, rebuilt);
     for (void *object : objects) {
         free(object);
     }

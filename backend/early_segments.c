@@ -39,7 +39,7 @@ static struct td_segment *take_locked(void) {
     for (size_t i = 0; i < early_count; i++) {
         struct td_segment *segment = early[i];
         if (is_full(segment)) {
-            early[i] = early[--early_count];
+            td_early_segments_remove_locked(segment);
             segment->is_split = true;
             segment->is_pinned = true;
             return segment;

@@ -21,7 +21,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from allocators import Allocator  # noqa: E402
 from choice import (  # noqa: E402
     absolute, add_allocator_arguments, count, fail, find_allocators, runfiles_root, say)
-from warm import WarmMemory  # noqa: E402
+from warm import BYTES, WarmMemory  # noqa: E402
 
 
 @dataclass
@@ -112,14 +112,14 @@ def main(argv: List[str]) -> int:
     run_once = os.path.join(root, "benchmarks", "run_once")
     warm = WarmMemory()
     rounds: List[Dict[str, Usage]] = []
-    peak_bytes = 0
+    wanted_bytes = BYTES
     for i in range(arguments.runs):
-        warm.prepare(peak_bytes * 5 // 4) if rounds else warm.prepare()
+        warm.prepare(wanted_bytes)
         rounds.append(run_round(arguments, allocators, run_once))
         failed = [(key, usage.exit_code) for key, usage in rounds[-1].items() if usage.exit_code != 0]
         if failed:
             fail(f"with {failed[0][0]} the program exited with {failed[0][1]}; what it prints is not shown here")
-        peak_bytes = sum(usage.peak_kib for usage in rounds[-1].values()) * 1024
+        wanted_bytes = sum(usage.peak_kib for usage in rounds[-1].values()) * 1024 * 5 // 4
         say(f"round {i + 1} of {arguments.runs}: {sum(usage.cpu_s for usage in rounds[-1].values()):.1f} s")
     print_table(allocators, rounds)
     return 1 if left_out else 0

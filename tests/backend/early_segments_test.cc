@@ -4,13 +4,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "tests/backend/backend_stats.h"
 #include "tests/backend/fake_os.h"
 #include "gtest/gtest.h"
 
 extern "C" {
 #include "backend/backend.h"
 #include "backend/page_heap.h"
-#include "backend/purge.h"
 #include "backend/run_store.h"
 #include "base/size_class.h"
 }
@@ -22,18 +22,6 @@ constexpr size_t early_segments = TD_HUGE_HEAP_BYTES / TD_SEGMENT_BYTES;
 
 // Later than all that earlier tests saw.
 uint64_t now_ms = 1000000;
-
-uint64_t rebuilt() {
-    struct td_backend_stats stats;
-    td_backend_get_stats(&stats);
-    return stats.hugepages_rebuilt;
-}
-
-size_t count_segments() {
-    size_t count = 0;
-    td_page_heap_each([](struct td_segment *, void *argument) { ++*static_cast<size_t *>(argument); }, &count);
-    return count;
-}
 
 // Segments of two spans each.
 class early_segments_test : public testing::Test {

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "tests/backend/backend_stats.h"
 #include "tests/backend/fake_os.h"
 #include "gtest/gtest.h"
 
@@ -34,15 +35,7 @@ struct td_segment *segment_of(const void *pointer) {
 }
 
 size_t dirty_bytes() {
-    struct td_backend_stats stats;
-    td_backend_get_stats(&stats);
-    return stats.dirty_bytes;
-}
-
-uint64_t rebuilt() {
-    struct td_backend_stats stats;
-    td_backend_get_stats(&stats);
-    return stats.hugepages_rebuilt;
+    return backend_stats().dirty_bytes;
 }
 
 // Six hugepages, of each of which one object in 16 stays.

@@ -6,6 +6,7 @@
 #include <random>
 #include <vector>
 
+#include "tests/backend/backend_stats.h"
 #include "tests/backend/fake_os.h"
 #include "gtest/gtest.h"
 
@@ -67,12 +68,6 @@ class page_heap : public testing::Test {
     void give_back(size_t which) {
         td_page_heap_free(spans_[which]);
         spans_.erase(spans_.begin() + static_cast<std::ptrdiff_t>(which));
-    }
-
-    static size_t count_segments() {
-        struct td_backend_stats stats;
-        td_backend_get_stats(&stats);
-        return stats.segments;
     }
 
     std::vector<struct td_span *> spans_;

@@ -53,8 +53,10 @@
 // What a refill may hand out beyond the batch, to end on a cache line of objects.
 #define TD_BATCH_SLACK 3
 
-// The bounds of one of a bin's two stacks, in objects and in bytes of objects.
+// The bounds of one of a bin's two stacks, in objects and in bytes of objects; and in objects of a cache line or less,
+// of which programs free more before they allocate as many again.
 #define TD_BIN_MAX (TD_TINY ? 2 : 128)
+#define TD_BIN_LINE_MAX (TD_TINY ? 2 : 1024)
 #define TD_BIN_MIN (TD_TINY ? 1 : 4)
 #define TD_BIN_BYTES ((size_t)1024 << 10)
 // Stacks that hold less than this when they change roles get more from the middle end: changing costs as much as some
@@ -63,7 +65,7 @@
 #define TD_ROTATION_MAX (TD_TINY ? 1 : 128)
 
 // Address space of a slab: headers, then slots. It has room for all bins at their largest.
-#define TD_SLAB_BYTES ((size_t)160 << 10)
+#define TD_SLAB_BYTES ((size_t)232 << 10)
 // What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
 // The same for all threads' slabs together, for each CPU, but that a few threads may have as much as CPUs, and each

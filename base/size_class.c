@@ -34,6 +34,7 @@ void td_size_class_init(void) {
         size_t bytes = td_class_bytes(i);
         size_t pages = span_pages_for(bytes);
         size_t batch = td_clamp(TD_BATCH_BYTES / bytes, 1, TD_BATCH_MAX);
+        size_t bin_max = bytes <= TD_CACHE_LINE ? TD_BIN_LINE_MAX : TD_BIN_MAX;
         bool is_power_of_two = (bytes & (bytes - 1)) == 0;
         td_class_info[i] = (struct td_class_info){
             .reciprocal = (((uint64_t)1 << 42) + bytes - 1) / bytes,
@@ -44,7 +45,7 @@ void td_size_class_init(void) {
             .batch = (uint16_t)batch,
             .rotation = td_class_has_two_stacks(i) ? (uint16_t)td_clamp(TD_ROTATION_BYTES / bytes, 1, TD_ROTATION_MAX)
                                                    : UINT16_MAX,
-            .bin_max = (uint16_t)td_clamp(TD_BIN_BYTES / bytes, 2, TD_BIN_MAX),
+            .bin_max = (uint16_t)td_clamp(TD_BIN_BYTES / bytes, 2, bin_max),
             .transfer_max = (uint16_t)td_clamp(TD_TRANSFER_BYTES / (bytes * batch), TD_TRANSFER_BATCHES_MIN,
                                                TD_TRANSFER_BATCHES_MAX),
         };

@@ -6,7 +6,7 @@
 #include "middle/middle.h"
 
 // What a bin that is given longer stacks may hold.
-#define MOVE_MAX ((size_t)2 * TD_SECOND_REGION_SLOTS)
+#define MOVE_MAX ((size_t)2 * TD_THIRD_REGION_SLOTS)
 
 // Attempts to change a bin that others change at the same time.
 #define REPLACE_TRIES 4
@@ -19,6 +19,7 @@ static uint32_t region_words(size_t class_index, enum td_region region) {
 static enum td_region region_for(size_t capacity) {
     return capacity <= TD_FIRST_REGION_SLOTS    ? TD_REGION_FIRST
            : capacity <= TD_SECOND_REGION_SLOTS ? TD_REGION_SECOND
+           : capacity <= TD_THIRD_REGION_SLOTS  ? TD_REGION_THIRD
                                                 : TD_REGION_WHOLE;
 }
 

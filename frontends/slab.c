@@ -150,7 +150,7 @@ static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t 
     // A bin that is empty and full in turns holds too little; one that is only ever empty needs no more than its batch.
     bool was_full = (history_of(slab, class_index) & HISTORY_WAS_FULL) != 0;
     note_history(slab, class_index, HISTORY_IS_USED);
-    bool is_grown = (was_full || view.capacity < 2 * (size_t)td_class_info[class_index].batch) &&
+    bool is_grown = (was_full || view.capacity < TD_BIN_MAX) &&
                     grow_bin(ops, slab, class_index, &view, td_max(2 * view.capacity, TD_BIN_MIN));
     // A bin that has what it may hold turns over with less: more would be turned away again.
     if (!is_grown && view.free_count > view.capacity / 2) {
@@ -201,26 +201,39 @@ static void flush_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_
         td_middle_return(class_index, objects, count);
 }
 
-// Takes all allocations but `kept`. Returns how many.
+// Returns whole batches of allocations, until one or less is left.
+static void return_batches(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
+    void *objects[TD_BATCH_MAX];
+    size_t count = TD_BATCH_MAX;
+    while (count == TD_BATCH_MAX && td_bin_view(slab, class_index).alloc_count > TD_BATCH_MAX) {
+        count = ops->pop_batch(slab, class_index, objects, TD_BATCH_MAX);
+        td_middle_return(class_index, objects, count);
+    }
+}
+
+// Takes up to `most` allocations, but leaves `kept`. Returns how many.
 static size_t take_allocations(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void **objects,
-                               size_t kept) {
+                               size_t most, size_t kept) {
     size_t count = td_bin_view(slab, class_index).alloc_count;
-    return ops->pop_batch(slab, class_index, objects, count > kept ? count - kept : 0);
+    return ops->pop_batch(slab, class_index, objects, td_min(count > kept ? count - kept : 0, most));
 }
 
 // Makes room in a bin with two stacks: what was not used for longest leaves. Returns whether nothing was allocated
 // since the bin was full before: then the other objects are of no use to whoever frees here, and all but a few leave as
-// well. The stacks have changed roles before the middle end is called, so that a signal handler that interrupts it
-// finds objects.
+// well. Whenever the middle end is called there are objects for a signal handler that interrupts it: the stacks have
+// changed roles before it gets the last ones.
 static bool make_room(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index,
                       const struct td_bin_view *view, bool was_one_way) {
     bool is_one_way = view->alloc_count >= (was_one_way ? TD_BIN_MIN : view->capacity);
-    void *objects[2 * TD_BIN_MAX];
-    size_t count = take_allocations(ops, slab, class_index, objects, 0);
+    return_batches(ops, slab, class_index);
+    void *objects[2 * TD_BATCH_MAX];
+    size_t count = take_allocations(ops, slab, class_index, objects, TD_BATCH_MAX, 0);
     td_bin_swap_stacks(ops, slab, class_index, 1);
-    if (is_one_way)
-        count += take_allocations(ops, slab, class_index, objects + count, TD_BIN_MIN);
-    td_middle_return(class_index, objects, count);
+    size_t kept = is_one_way ? TD_BIN_MIN : SIZE_MAX;
+    while ((count += take_allocations(ops, slab, class_index, objects + count, 2 * TD_BATCH_MAX - count, kept)) != 0) {
+        td_middle_return(class_index, objects, count);
+        count = 0;
+    }
     return is_one_way;
 }
 
@@ -232,7 +245,7 @@ void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_
     td_store_relaxed(&slab->flushes, td_load_relaxed(&slab->flushes) + 1);
     struct td_bin_view view = td_bin_view(slab, class_index);
     bool was_full = (history & HISTORY_WAS_FULL) != 0;
-    bool is_grown = (!was_full || view.capacity < 2 * (size_t)td_class_info[class_index].batch) &&
+    bool is_grown = (!was_full || view.capacity < TD_BIN_MAX) &&
                     grow_bin(ops, slab, class_index, &view, td_max(2 * view.capacity, TD_BIN_MIN));
     bool is_one_way = false;
     if (!is_grown && td_class_has_two_stacks(class_index))

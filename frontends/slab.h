@@ -115,12 +115,14 @@ struct td_slab_ops {
 };
 
 // How many slots each stack has, by `region`: none at first, then more as the bin grows.
-enum td_region { TD_REGION_NONE, TD_REGION_FIRST, TD_REGION_SECOND, TD_REGION_WHOLE };
+enum td_region { TD_REGION_NONE, TD_REGION_FIRST, TD_REGION_SECOND, TD_REGION_THIRD, TD_REGION_WHOLE };
 #define TD_FIRST_REGION_SLOTS 8
 #define TD_SECOND_REGION_SLOTS 32
+#define TD_THIRD_REGION_SLOTS 128
 
 static inline size_t td_slab_region_slots(size_t class_index, enum td_region region) {
     return region == TD_REGION_WHOLE    ? td_class_info[class_index].bin_max
+           : region == TD_REGION_THIRD  ? TD_THIRD_REGION_SLOTS
            : region == TD_REGION_SECOND ? TD_SECOND_REGION_SLOTS
            : region == TD_REGION_FIRST  ? TD_FIRST_REGION_SLOTS
                                         : 0;

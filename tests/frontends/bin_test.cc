@@ -78,23 +78,42 @@ TEST_F(bin, with_one_stack_keeps_what_was_freed_last) {
 
 TEST_F(bin, keeps_little_more_than_a_stack_where_objects_are_only_freed) {
     for (size_t i = 1; i <= TD_TABLE_CLASSES; i++) {
-        size_t bin_max = td_class_info[i].bin_max;
-        std::vector<void *> held = allocate_many(i, 20 * bin_max);
+        const size_t bin_max = td_class_info[i].bin_max;
+        // It was empty and full in turn once.
+        const size_t stack = std::min<size_t>(bin_max, 2 * TD_BIN_MAX);
+        std::vector<void *> held = allocate_many(i, 20 * stack);
         td_slab_flush(&td_slab_plain_ops, slab_);
         size_t most = 0;
         for (size_t freed = 0; freed < held.size(); freed++) {
             deallocate(i, held[freed]);
-            bool is_settled = freed >= 10 * bin_max;
+            bool is_settled = freed >= 10 * stack;
             most = is_settled ? std::max(most, td_slab_cached_bytes(slab_) / td_class_bytes(i)) : 0;
         }
-        EXPECT_LE(most, bin_max + TD_BIN_MIN) << "class " << i;
-        // Who allocates again keeps what is freed.
-        deallocate_all(i, allocate_many(i, bin_max));
+        EXPECT_LE(most, stack + TD_BIN_MIN) << "class " << i;
+        // Who allocates again keeps what is freed: more each time, up to all that a stack may hold.
+        for (size_t capacity = stack; capacity <= bin_max; capacity *= 2) {
+            deallocate_all(i, allocate_many(i, bin_max));
+        }
         size_t fetches = fake_middle::fetches();
         for (int round = 0; round < 3; round++) {
             deallocate_all(i, allocate_many(i, bin_max));
         }
         EXPECT_EQ(fake_middle::fetches(), fetches) << "class " << i;
+        td_slab_flush(&td_slab_plain_ops, slab_);
+    }
+}
+
+TEST_F(bin, that_returns_objects_has_others_for_a_signal_handler) {
+    for (size_t i : {1, 4, 5, TD_TABLE_CLASSES}) {
+        bool has_others = true;
+        fake_middle::during_returns([&] { has_others = has_others && td_slab_cached_bytes(slab_) != 0; });
+        size_t returns = fake_middle::returns();
+        for (int round = 0; round < 10; round++) {
+            deallocate_all(i, allocate_many(i, 5000));
+        }
+        EXPECT_GT(fake_middle::returns(), returns);
+        EXPECT_TRUE(has_others) << "class " << i;
+        fake_middle::during_returns([] {});
         td_slab_flush(&td_slab_plain_ops, slab_);
     }
 }

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <mutex>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -31,6 +32,7 @@ size_t fetch_count, return_count, drain_count, failure_count;
 size_t objects_left = SIZE_MAX;
 size_t fetches_to_fail;
 std::atomic<size_t> maintenance_count;
+std::function<void()> at_return = [] {};
 
 // A slab never looks into an object, so none needs memory.
 void *make_object(size_t class_index) {
@@ -51,6 +53,10 @@ size_t fake_middle::fetches() {
 
 size_t fake_middle::returns() {
     return return_count;
+}
+
+void fake_middle::during_returns(std::function<void()> action) {
+    at_return = std::move(action);
 }
 
 void fake_middle::limit_objects(size_t count) {
@@ -102,6 +108,9 @@ size_t td_middle_fetch(size_t class_index, void **objects, size_t count) {
 void td_middle_return(size_t class_index, void *const *objects, size_t count) {
     std::lock_guard<std::mutex> guard(mutex);
     return_count++;
+    if (count != 0) {
+        at_return();
+    }
     objects_left += objects_left != SIZE_MAX ? count : 0;
     class_state &state = classes[class_index];
     for (size_t i = 0; i < count; i++) {

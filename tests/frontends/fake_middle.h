@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 namespace fake_middle {
 
@@ -14,6 +15,9 @@ size_t objects_out(size_t class_index);
 // Calls since the start.
 size_t fetches();
 size_t returns();
+
+// Done at each return of objects, from now on.
+void during_returns(std::function<void()> action);
 
 // Fetches fail once so many more objects are out; SIZE_MAX for never.
 void limit_objects(size_t count);

@@ -168,7 +168,7 @@ TEST_F(slab, has_room_for_all_bins_at_their_largest) {
     size_t words = slab_->words_used;
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
         size_t before = 0;
-        for (const enum td_region region : {TD_REGION_FIRST, TD_REGION_SECOND, TD_REGION_WHOLE}) {
+        for (const enum td_region region : {TD_REGION_FIRST, TD_REGION_SECOND, TD_REGION_THIRD, TD_REGION_WHOLE}) {
             if (before < td_class_info[i].bin_max) {
                 before = td_slab_region_slots(i, region);
                 words += (td_class_has_two_stacks(i) ? 2 : 1) * (before + 1);
@@ -267,7 +267,7 @@ TEST_F(slab, becomes_idle_when_it_lies_unused) {
 TEST_F(slab, asks_for_maintenance_now_and_then) {
     size_t before = fake_middle::maintenances();
     for (int i = 0; i < 64; i++) {
-        deallocate_all(2, allocate_many(2, 1000));
+        deallocate_all(2, allocate_many(2, size_t{4} * td_class_info[2].bin_max));
     }
     EXPECT_GT(fake_middle::maintenances(), before);
     EXPECT_LE(fake_middle::maintenances() - before, td_slab_slow_paths(slab_) / 16 + 1);

@@ -1,6 +1,6 @@
 // run_once CPU INPUT PROGRAM ARGUMENT...: runs the program on that CPU alone, with INPUT as its standard input and what
-// it prints thrown away, and prints what it took: seconds of CPU time of the user and the system, the peak resident set
-// in KiB, page faults, and its exit code, or 128 and the signal's number. PRELOAD is its LD_PRELOAD.
+// it prints on standard output thrown away, and prints what it took: seconds of CPU time of the user and the system, the
+// peak resident set in KiB, page faults, and its exit code, or 128 and the signal's number. PRELOAD is its LD_PRELOAD.
 //
 // A program of its own, since a process counts what its parent had resident before exec as its own peak.
 #define _GNU_SOURCE
@@ -25,8 +25,7 @@ static void become(int cpu, const char *input, char **program) {
     CPU_SET((size_t)cpu, &set);
     const int in = open(input, O_RDONLY);
     const int out = open("/dev/null", O_WRONLY);
-    if (sched_setaffinity(0, sizeof set, &set) != 0 || in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 ||
-        dup2(out, 2) < 0) {
+    if (sched_setaffinity(0, sizeof set, &set) != 0 || in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0) {
         return;
     }
     const char *const preload = getenv("PRELOAD");

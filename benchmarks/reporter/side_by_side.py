@@ -9,9 +9,12 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import dataclass
 from typing import Dict, List
 
@@ -20,7 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from allocators import Allocator  # noqa: E402
 from choice import (  # noqa: E402
-    absolute, add_allocator_arguments, count, fail, find_allocators, runfiles_root, say)
+    absolute, add_allocator_arguments, count, fail, find_allocators, runfiles_root, say, seconds)
 from warm import BYTES, WarmMemory  # noqa: E402
 
 
@@ -30,7 +33,6 @@ class Usage:
     system_s: float
     peak_kib: int
     faults: int
-    exit_code: int
 
 
 def parse_arguments(argv: List[str]) -> argparse.Namespace:
@@ -41,6 +43,7 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--input", default=os.devnull, help="a file for the program's standard input")
     parser.add_argument("--env", action="append", default=[], metavar="VARIABLE=VALUE",
                         help="an environment variable for the program; may be given more than once")
+    parser.add_argument("--timeout", type=seconds, default=600, help="seconds after which a round is given up (600)")
     add_allocator_arguments(parser)
     parser.add_argument("program", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
@@ -60,27 +63,58 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
     return arguments
 
 
-def start(arguments: argparse.Namespace, allocator: Allocator, run_once: str) -> subprocess.Popen:
+class Run:
+    """The program with one allocator."""
+
+    def __init__(self, arguments: argparse.Namespace, allocator: Allocator, run_once: str):
+        self.key = allocator.key
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")
+        command = [run_once, str(arguments.cpu), arguments.input] + arguments.program
+        # A session of its own, so that all that the program starts can be ended with it.
+        self._process = subprocess.Popen(
+            command, env=environment_for(arguments, allocator), cwd=absolute("."), stdout=subprocess.PIPE,
+            stderr=self._errors, text=True, start_new_session=True)
+
+    def usage(self, timeout_s: float) -> Usage:
+        output = self._process.communicate(timeout=timeout_s)[0]
+        self._errors.seek(0)
+        errors = self._errors.read().strip().splitlines()
+        if self._process.returncode != 0:
+            fail(f"run_once exited with {self._process.returncode}: {' '.join(errors[-1:])}")
+        user_s, system_s, peak_kib, faults, exit_code = output.split()
+        if int(exit_code) != 0:
+            said = f", and said at last: {errors[-1]}" if errors else ""
+            fail(f"with {self.key} the program exited with {exit_code}{said}")
+        return Usage(float(user_s) + float(system_s), float(system_s), int(peak_kib), int(faults))
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._errors.close()
+
+
+def environment_for(arguments: argparse.Namespace, allocator: Allocator) -> Dict[str, str]:
     environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C"}
     environment.update(text.split("=", 1) for text in arguments.env)
     environment.update(allocator.environment)
     if allocator.library:
         environment["PRELOAD"] = allocator.library
-    command = [run_once, str(arguments.cpu), arguments.input] + arguments.program
-    return subprocess.Popen(command, env=environment, cwd=absolute("."), stdout=subprocess.PIPE, text=True)
+    return environment
 
 
 def run_round(arguments: argparse.Namespace, allocators: List[Allocator], run_once: str) -> Dict[str, Usage]:
-    order = random.sample(allocators, len(allocators))
-    processes = [(allocator.key, start(arguments, allocator, run_once)) for allocator in order]
-    usages = {}
-    for key, process in processes:
-        words = process.communicate()[0].split()
-        if process.returncode != 0:
-            fail(f"run_once exited with {process.returncode}")
-        user_s, system_s = float(words[0]), float(words[1])
-        usages[key] = Usage(user_s + system_s, system_s, int(words[2]), int(words[3]), int(words[4]))
-    return usages
+    end_s = time.monotonic() + arguments.timeout
+    runs: List[Run] = []
+    try:
+        for allocator in random.sample(allocators, len(allocators)):
+            runs.append(Run(arguments, allocator, run_once))
+        return {run.key: run.usage(max(0, end_s - time.monotonic())) for run in runs}
+    except subprocess.TimeoutExpired:
+        fail(f"a round takes more than {arguments.timeout:g} s")
+    finally:
+        for run in runs:
+            run.end()
 
 
 def print_table(allocators: List[Allocator], rounds: List[Dict[str, Usage]]) -> None:
@@ -116,9 +150,6 @@ def main(argv: List[str]) -> int:
     for i in range(arguments.runs):
         warm.prepare(wanted_bytes)
         rounds.append(run_round(arguments, allocators, run_once))
-        failed = [(key, usage.exit_code) for key, usage in rounds[-1].items() if usage.exit_code != 0]
-        if failed:
-            fail(f"with {failed[0][0]} the program exited with {failed[0][1]}; what it prints is not shown here")
         wanted_bytes = sum(usage.peak_kib for usage in rounds[-1].values()) * 1024 * 5 // 4
         say(f"round {i + 1} of {arguments.runs}: {sum(usage.cpu_s for usage in rounds[-1].values()):.1f} s")
     print_table(allocators, rounds)

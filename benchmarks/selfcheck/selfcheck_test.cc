@@ -1,5 +1,5 @@
 // The workloads themselves: each ends well with a right allocator and says where its malloc came from; each ends with
-// "mismatch" and exit code 1 with a wrong one.
+// "mismatch" and exit code 1 with a wrong one. And what compares whole programs.
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -119,6 +119,56 @@ TEST(FastpathInTurns, WaitsForALineBeforeEachRepetition) {
         kernels++;
     }
     EXPECT_EQ(turns, kernels);
+}
+
+class SideBySide : public testing::Test {
+  protected:
+    static outcome compare(const std::string &flags, const std::string &program) {
+        return run("benchmarks/side_by_side --allocators=percpu,perthread " + flags + " -- " + program);
+    }
+
+    static void expect_failure(const std::string &flags, const std::string &program, const std::string &message) {
+        const outcome found = compare(flags, program);
+        EXPECT_EQ(found.exit_code, 1) << found.output;
+        EXPECT_NE(found.output.find("side_by_side: " + message), std::string::npos) << found.output;
+    }
+};
+
+TEST_F(SideBySide, ListsEachAllocatorWithWhatItTook) {
+    const outcome found = compare("--runs=2", "benchmarks/mpsc_system --threads=2 --operations=200000");
+    EXPECT_EQ(found.exit_code, 0) << found.output;
+    EXPECT_NE(found.output.find("round 2 of 2: "), std::string::npos) << found.output;
+    for (const char *const allocator : {"\nTandem per-CPU ", "\nTandem per-thread ", " 1.000 "}) {
+        EXPECT_NE(found.output.find(allocator), std::string::npos) << allocator << " is missing: " << found.output;
+    }
+}
+
+TEST_F(SideBySide, GivesTheProgramItsInputAndEnvironment) {
+    const std::string program = R"(/bin/sh -c '[ "$(cat)$WORD" = "from a file, from --env" ]')";
+    const std::string input = testing::TempDir() + "/input";
+    run("printf 'from a file, ' >" + input);
+    const outcome found = compare("--runs=1 --env=WORD='from --env' --input=" + input, program);
+    EXPECT_EQ(found.exit_code, 0) << found.output;
+}
+
+TEST_F(SideBySide, SaysHowAProgramFailed) {
+    for (const char *const allocator : {"percpu", "perthread"}) {
+        const std::string program = std::string("/bin/sh -c 'case $LD_PRELOAD in *") + allocator +
+                                    "*) echo first >&2; echo why >&2; exit 3; esac'";
+        expect_failure("", program,
+                       std::string("with ") + allocator + " the program exited with 3, and said at last: why");
+    }
+}
+
+TEST_F(SideBySide, EndsWhatTakesTooLong) {
+    expect_failure("--timeout=0.5", "/bin/sh -c 'sleep 1000; true'", "a round takes more than 0.5 s");
+}
+
+TEST_F(SideBySide, RefusesWhatItCannotDo) {
+    expect_failure("", "benchmarks/none_such", "there is no program benchmarks/none_such");
+    expect_failure("--env=LD_PRELOAD=x.so", "true", "--env=LD_PRELOAD=x.so: --peer is for what is to be preloaded");
+    expect_failure("--input=/none/such", "true", "--input=/none/such: cannot be read");
+    expect_failure("--cpu=100000", "true", "--cpu=100000: this process may not run there");
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Workloads, testing::ValuesIn(workloads),

@@ -64,8 +64,9 @@
 #define TD_ROTATION_BYTES ((size_t)8 << 10)
 #define TD_ROTATION_MAX (TD_TINY ? 1 : 128)
 
-// Address space of a slab: headers, then slots. It has room for all bins at their largest.
-#define TD_SLAB_BYTES ((size_t)232 << 10)
+// Address space of a slab: headers, then slots. It has room for all bins at their largest, and for what is lost where
+// several are moved at once.
+#define TD_SLAB_BYTES ((size_t)320 << 10)
 // What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
 // The same for all threads' slabs together, for each CPU, but that a few threads may have as much as CPUs, and each

@@ -31,7 +31,7 @@ static void note_capacity(struct td_slab *slab, size_t class_index, size_t from,
 bool td_bin_set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index,
                          struct td_bin_view *view, size_t capacity) {
     for (int i = 0; i < REPLACE_TRIES; i++) {
-        if (capacity > td_bin_stack_max(class_index, view->bin.region) || capacity < view->free_count)
+        if (capacity > td_slab_region_slots(class_index, view->bin.region) || capacity < view->free_count)
             return false;
         struct td_slab_bin new = view->bin;
         new.free_room = (uint16_t)(capacity - view->free_count);
@@ -54,6 +54,12 @@ size_t td_bin_take(const struct td_slab_ops *ops, struct td_slab *slab, size_t c
     return taken;
 }
 
+// If nobody took words since.
+static void give_words_back(struct td_slab *slab, uint32_t first, uint32_t words) {
+    uint32_t expected = first + words;
+    td_compare_exchange_release(&slab->words_used, &expected, first);
+}
+
 // Takes `words` words of the slab that nobody uses; 0 if there are not as many.
 static uint32_t take_words(struct td_slab *slab, uint32_t words) {
     uint32_t limit = TD_SLAB_BYTES / sizeof(void *);
@@ -61,13 +67,10 @@ static uint32_t take_words(struct td_slab *slab, uint32_t words) {
         return 0;
     // Pairs with the release in `give_words_back`: who had them has written to them.
     uint32_t first = td_add_acquire(&slab->words_used, words);
-    return first + words <= limit ? first : 0;
-}
-
-// If nobody took words since.
-static void give_words_back(struct td_slab *slab, uint32_t first, uint32_t words) {
-    uint32_t expected = first + words;
-    td_compare_exchange_release(&slab->words_used, &expected, first);
+    if (first + words <= limit)
+        return first;
+    give_words_back(slab, first, words);
+    return 0;
 }
 
 bool td_bin_move(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t capacity) {

@@ -15,11 +15,6 @@ struct td_bin_view {
     size_t capacity;  // of the stack of frees, in objects
 };
 
-// What each stack of a bin may hold at most.
-static inline size_t td_bin_stack_max(size_t class_index, enum td_region region) {
-    return td_min(td_slab_region_slots(class_index, region), td_class_info[class_index].bin_max);
-}
-
 // How many objects a stack has. What is not of one time counts as something that a stack may have.
 static inline size_t td_bin_stack_count(size_t top, size_t bottom, size_t max) {
     return top > bottom ? td_min(top - bottom, max) : 0;
@@ -30,11 +25,11 @@ static inline TD_ALWAYS_INLINE struct td_bin_view td_bin_view(const struct td_sl
     struct td_bin_view view = {.bin = td_slab_load_bin(slab, class_index)};
     if (view.bin.region == TD_REGION_NONE)
         return view;
-    size_t max = td_bin_stack_max(class_index, view.bin.region);
+    size_t max = td_slab_region_slots(class_index, view.bin.region);
     view.free_count = td_bin_stack_count(view.bin.free_top, view.bin.free_bottom, max);
     view.capacity = td_min(view.free_count + view.bin.free_room, max);
     if (td_class_has_two_stacks(class_index)) {
-        size_t distance = td_slab_region_slots(class_index, view.bin.region) + 1;
+        size_t distance = max + 1;
         size_t top = td_link_slot(view.bin.alloc);
         size_t bottom = view.bin.free_bottom;
         view.alloc_count = td_bin_stack_count(top, top < bottom ? bottom - distance : bottom + distance, max);

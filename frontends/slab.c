@@ -101,15 +101,17 @@ static void steal_capacity(const struct td_slab_ops *ops, struct td_slab *slab, 
         td_bin_set_capacity(ops, slab, victim, &view, left);
 }
 
-// Raises the bin's capacity to `wanted` if the class and the slab's budget allow. `view` as in `td_bin_set_capacity`.
+// Raises the bin's capacity to `wanted` if the class and the slab's budget allow, of which a bin of more than
+// TD_BIN_MAX objects leaves the others half. `view` as in `td_bin_set_capacity`.
 static bool grow_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, struct td_bin_view *view,
                      size_t wanted) {
     const struct td_class_info *info = &td_class_info[class_index];
     wanted = td_min(wanted, info->bin_max);
     if (wanted <= view->capacity)
         return false;
-    int64_t room = (int64_t)slab->budget_bytes - (int64_t)((wanted - view->capacity) * info->object_bytes);
-    if (room < 0)
+    size_t wanted_bytes = wanted * info->object_bytes;
+    int64_t room = (int64_t)slab->budget_bytes - (int64_t)(wanted_bytes - view->capacity * info->object_bytes);
+    if (room < 0 || (wanted > TD_BIN_MAX && wanted_bytes > slab->budget_bytes / 2))
         return false;
     if (td_load_relaxed(&slab->capacity_bytes) > room) {
         steal_capacity(ops, slab, class_index);
@@ -147,10 +149,12 @@ static size_t refill_count(const struct td_bin_view *view, size_t class_index) {
 static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     td_store_relaxed(&slab->refills, td_load_relaxed(&slab->refills) + 1);
     struct td_bin_view view = td_bin_view(slab, class_index);
-    // A bin that is empty and full in turns holds too little; one that is only ever empty needs no more than its batch.
-    bool was_full = (history_of(slab, class_index) & HISTORY_WAS_FULL) != 0;
-    note_history(slab, class_index, HISTORY_IS_USED);
-    bool is_grown = (was_full || view.capacity < TD_BIN_MAX) &&
+    // A bin that is empty and full in turns holds too little; one that is only ever empty needs no more than its batch,
+    // and one that has some frees is not empty.
+    int was_full = history_of(slab, class_index) & HISTORY_WAS_FULL;
+    bool is_empty = view.free_count == 0;
+    note_history(slab, class_index, HISTORY_IS_USED | (is_empty ? 0 : was_full));
+    bool is_grown = ((was_full && is_empty) || view.capacity < TD_BIN_MAX) &&
                     grow_bin(ops, slab, class_index, &view, td_max(2 * view.capacity, TD_BIN_MIN));
     // A bin that has what it may hold turns over with less: more would be turned away again.
     if (!is_grown && view.free_count > view.capacity / 2) {

@@ -121,11 +121,9 @@ enum td_region { TD_REGION_NONE, TD_REGION_FIRST, TD_REGION_SECOND, TD_REGION_TH
 #define TD_THIRD_REGION_SLOTS 128
 
 static inline size_t td_slab_region_slots(size_t class_index, enum td_region region) {
-    return region == TD_REGION_WHOLE    ? td_class_info[class_index].bin_max
-           : region == TD_REGION_THIRD  ? TD_THIRD_REGION_SLOTS
-           : region == TD_REGION_SECOND ? TD_SECOND_REGION_SLOTS
-           : region == TD_REGION_FIRST  ? TD_FIRST_REGION_SLOTS
-                                        : 0;
+    static const uint16_t slots[] = {0, TD_FIRST_REGION_SLOTS, TD_SECOND_REGION_SLOTS, TD_THIRD_REGION_SLOTS,
+                                     UINT16_MAX};
+    return td_min(slots[region], td_class_info[class_index].bin_max);
 }
 
 // What a bin of the class holds at first, in bytes of objects.

@@ -18,6 +18,11 @@ namespace {
 
 using bin = slab_fixture;
 
+size_t capacity_of(const struct td_slab *slab, size_t class_index) {
+    const struct td_slab_bin &bin = slab->bins[class_index];
+    return bin.free_room + (size_t{bin.free_top} - bin.free_bottom);
+}
+
 #if !TD_TINY
 TEST_F(bin, whose_stack_of_frees_is_full_feeds_allocations) {
     constexpr size_t i = 4;
@@ -118,11 +123,42 @@ TEST_F(bin, that_returns_objects_has_others_for_a_signal_handler) {
     }
 }
 
+TEST_F(bin, of_many_objects_leaves_others_half_of_the_budget) {
+    for (size_t i = 1; td_class_bytes(i) <= TD_CACHE_LINE; i++) {
+        for (slab_->budget_bytes = TD_SLAB_BUDGET_FIRST_BYTES; slab_->budget_bytes <= TD_SLAB_BUDGET_BYTES;
+             slab_->budget_bytes *= 2) {
+            for (int round = 0; round < 10; round++) {
+                deallocate_all(i, allocate_many(i, 3000));
+            }
+            const size_t half = slab_->budget_bytes / 2 / td_class_bytes(i);
+            const size_t most = std::min<size_t>(half, td_class_info[i].bin_max);
+            EXPECT_LE(capacity_of(slab_, i), most) << "class " << i;
+            EXPECT_GT(2 * capacity_of(slab_, i), most) << "class " << i << " could have twice as much";
+        }
+        td_slab_reset(slab_);
+    }
+}
+
+// As where most messages are answered by somebody else.
+TEST_F(bin, that_is_full_but_never_quite_empty_stays_small) {
+    constexpr size_t i = 4;
+    std::vector<void *> held = allocate_many(i, 200 * 1000);
+    td_slab_reset(slab_);
+    while (held.size() >= 1000) {
+        deallocate_all(i, {held.end() - 1000, held.end()});
+        held.resize(held.size() - 1000);
+        std::vector<void *> few = allocate_many(i, 8);
+        held.insert(held.begin(), few.begin(), few.end());
+    }
+    EXPECT_LE(capacity_of(slab_, i), size_t{2} * TD_BIN_MAX);
+    deallocate_all(i, held);
+}
+
 TEST_F(bin, that_is_only_ever_empty_stays_small) {
     constexpr size_t i = 1;
     std::vector<void *> held = allocate_many(i, 20000);
     size_t capacity = static_cast<size_t>(slab_->capacity_bytes) / td_class_bytes(i);
-    EXPECT_LE(capacity, 2u * td_class_info[i].batch);
+    EXPECT_LE(capacity, size_t{TD_BIN_MAX});
     deallocate_all(i, held);
 }
 #endif
@@ -136,11 +172,6 @@ TEST_F(bin, knows_what_was_freed_last) {
     EXPECT_FALSE(td_slab_was_freed_last(slab_, 3, &other));
     EXPECT_FALSE(td_slab_was_freed_last(slab_, 4, object));
     EXPECT_EQ(pop(slab_, 4), nullptr);
-}
-
-size_t capacity_of(const struct td_slab *slab, size_t class_index) {
-    const struct td_slab_bin &bin = slab->bins[class_index];
-    return bin.free_room + (size_t{bin.free_top} - bin.free_bottom);
 }
 
 std::function<void()> during_next_pop_batch;

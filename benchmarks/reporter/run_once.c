@@ -1,6 +1,7 @@
 // run_once CPU INPUT PROGRAM ARGUMENT...: runs the program on that CPU alone, with INPUT as its standard input and what
-// it prints on standard output thrown away, and prints what it took: seconds of CPU time of the user and the system, the
-// peak resident set in KiB, page faults, and its exit code, or 128 and the signal's number. PRELOAD is its LD_PRELOAD.
+// it prints on standard output thrown away, and prints what it took: seconds of CPU time of the user and the system,
+// the peak resident set in KiB, page faults, and its exit code, or 128 and the signal's number. PRELOAD is its
+// LD_PRELOAD.
 //
 // A program of its own, since a process counts what its parent had resident before exec as its own peak.
 #define _GNU_SOURCE

@@ -219,7 +219,7 @@ static void return_batches(const struct td_slab_ops *ops, struct td_slab *slab, 
 static size_t take_allocations(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void **objects,
                                size_t most, size_t kept) {
     size_t count = td_bin_view(slab, class_index).alloc_count;
-    return ops->pop_batch(slab, class_index, objects, td_min(count > kept ? count - kept : 0, most));
+    return count > kept ? ops->pop_batch(slab, class_index, objects, td_min(count - kept, most)) : 0;
 }
 
 // Makes room in a bin with two stacks: what was not used for longest leaves. Returns whether nothing was allocated

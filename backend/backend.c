@@ -59,6 +59,10 @@ void td_backend_get_stats(struct td_backend_stats *stats) {
     stats->system_calls = td_os_call_count();
 }
 
+size_t td_backend_small_bytes(void) {
+    return td_load_relaxed(&td_backend_small_span_bytes);
+}
+
 size_t td_backend_mapped_bytes(void) {
     return td_run_store_mapped_bytes();
 }

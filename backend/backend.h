@@ -59,7 +59,8 @@ struct td_backend_stats {
     uint64_t system_calls;
 };
 void td_backend_get_stats(struct td_backend_stats *stats);
-// `mapped_bytes` alone, without the lock.
+// `small_span_bytes` and `mapped_bytes` alone, without the lock.
+size_t td_backend_small_bytes(void);
 size_t td_backend_mapped_bytes(void);
 
 // The former takes every lock of the backend, for fork(2), the latter releases them.

@@ -8,6 +8,7 @@
 #include "backend/os.h"
 #include "backend/page_map.h"
 #include "backend/run_store.h"
+#include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/minmax.h"
 
@@ -26,6 +27,12 @@ void td_backend_note_used(size_t bytes) {
 
 void td_backend_note_unused(size_t bytes) {
     td_backend_used_bytes -= bytes;
+}
+
+// Large spans have class 0.
+static void note_small_span(size_t class_index, int64_t bytes) {
+    if (class_index != 0)
+        td_store_relaxed(&td_backend_small_span_bytes, td_backend_small_span_bytes + (size_t)bytes);
 }
 
 static void link_segment(struct td_segment *segment) {
@@ -142,7 +149,7 @@ struct td_span *td_page_heap_alloc(size_t pages, size_t align_pages, size_t clas
         span->class_index = (uint8_t)class_index;
         span->state = class_index != 0 ? TD_SPAN_SMALL : TD_SPAN_LARGE;
         td_backend_note_used(pages * TD_PAGE_BYTES);
-        td_backend_small_span_bytes += class_index != 0 ? pages * TD_PAGE_BYTES : 0;
+        note_small_span(class_index, (int64_t)(pages * TD_PAGE_BYTES));
         is_missed = *was_clean && td_hugepage_note_reuse_locked(td_segment_of_span(span), pages * TD_PAGE_BYTES);
     }
     td_run_store_leave();
@@ -162,7 +169,7 @@ struct td_segment *td_page_heap_segment_of(uintptr_t address) {
 void td_page_heap_free_locked(struct td_span *span) {
     struct td_segment *segment = td_segment_of_span(span);
     td_backend_note_unused(span->pages * TD_PAGE_BYTES);
-    td_backend_small_span_bytes -= span->class_index != 0 ? span->pages * TD_PAGE_BYTES : 0;
+    note_small_span(span->class_index, -(int64_t)(span->pages * TD_PAGE_BYTES));
     td_segment_return_span(segment, span);
     td_page_heap_relink(segment);
 }

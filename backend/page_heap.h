@@ -27,7 +27,7 @@ struct td_segment *td_page_heap_segment_of(uintptr_t address);
 // Guarded by td_backend_lock.
 extern size_t td_backend_used_bytes;
 extern size_t td_backend_used_peak_bytes;
-// Bytes in spans of small objects. Guarded by td_backend_lock.
+// Bytes in spans of small objects. Atomic, written under td_backend_lock.
 extern size_t td_backend_small_span_bytes;
 void td_backend_note_used(size_t bytes);
 void td_backend_note_unused(size_t bytes);

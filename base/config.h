@@ -69,16 +69,20 @@
 #define TD_SLAB_BYTES ((size_t)320 << 10)
 // What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
-// The same for all threads' slabs together, for each CPU, but that a few threads may have as much as CPUs, and each
-// thread the least. A new one gets its share, if that is no more than the first, and claims more as it needs it.
-#define TD_THREADS_BUDGET_BYTES ((size_t)2 << 20)
-#define TD_FEW_THREADS (TD_TINY ? 0 : 8)
+// The same for all threads' slabs together, for each CPU, but that a few threads that have much in use may have as much
+// as CPUs, and each thread the least. A new one gets its share, if that is no more than the first, and claims more as
+// it needs it.
+#define TD_THREADS_BUDGET_BYTES ((size_t)1 << 20)
+// What all of few threads may have beyond that is one part in so many of what small objects take.
+#define TD_THREADS_BUDGET_PART 2
 #define TD_SLAB_BUDGET_FIRST_BYTES ((size_t)16 << 10)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)4 << 10)
 // What a slow path adds to the budget that a thread's slab may claim: who seldom walks one does with little.
 #define TD_SLOW_PATH_EARNS_BYTES ((size_t)1 << 10)
-// What a thread beyond the few loses for want of a slab of its own before it gets one: about as much as the first
-// refills of that cost.
+// Threads for each CPU that get a slab at once, and may have as much as a CPU.
+#define TD_FEW_THREADS (TD_TINY ? 0 : 8)
+// What a thread beyond those loses for want of a slab of its own before it gets one: about as much as the first refills
+// of that cost.
 #define TD_YOUNG_NS (TD_TINY ? 2000 : 90000)
 // The largest object that such a thread keeps in its stash.
 #define TD_STASH_OBJECT_BYTES ((size_t)512)

@@ -104,8 +104,24 @@ bool td_bin_move(const struct td_slab_ops *ops, struct td_slab *slab, size_t cla
     // What was popped first is to be pushed last.
     td_batch_reverse(objects, count);
     size_t pushed = ops->push_batch(slab, class_index, objects, count);
-    td_middle_return(class_index, objects, count - pushed);
+    td_bin_return(slab, class_index, objects, count - pushed);
     return is_moved;
+}
+
+static void note_balance(struct td_slab *slab, size_t class_index, int64_t objects) {
+    int64_t bytes = objects * (int64_t)td_class_info[class_index].object_bytes;
+    td_store_relaxed(&slab->balance_bytes, td_load_relaxed(&slab->balance_bytes) + bytes);
+}
+
+size_t td_bin_fetch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {
+    size_t fetched = td_middle_fetch(class_index, objects, count);
+    note_balance(slab, class_index, (int64_t)fetched);
+    return fetched;
+}
+
+void td_bin_return(struct td_slab *slab, size_t class_index, void *const *objects, size_t count) {
+    note_balance(slab, class_index, -(int64_t)count);
+    td_middle_return(class_index, objects, count);
 }
 
 static size_t plain_pop_batch(struct td_slab *slab, size_t class_index, void **objects, size_t count) {

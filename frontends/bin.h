@@ -54,6 +54,10 @@ bool td_bin_set_capacity(const struct td_slab_ops *ops, struct td_slab *slab, si
 // slots left, or the bin was used meanwhile.
 bool td_bin_move(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t capacity);
 
+// As `td_middle_fetch` and `td_middle_return`, for an object of the slab's bin: they keep its balance.
+size_t td_bin_fetch(struct td_slab *slab, size_t class_index, void **objects, size_t count);
+void td_bin_return(struct td_slab *slab, size_t class_index, void *const *objects, size_t count);
+
 // Takes up to `count` objects out of the bin, from both stacks. Returns how many.
 size_t td_bin_take(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void **objects,
                    size_t count);

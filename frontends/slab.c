@@ -92,7 +92,7 @@ static void steal_capacity(const struct td_slab_ops *ops, struct td_slab *slab, 
     while (view.alloc_count + view.free_count > left) {
         size_t excess = view.alloc_count + view.free_count - left;
         size_t count = td_bin_take(ops, slab, victim, objects, td_min(excess, TD_BATCH_MAX));
-        td_middle_return(victim, objects, count);
+        td_bin_return(slab, victim, objects, count);
         if (count == 0)
             break;
         view = td_bin_view(slab, victim);
@@ -130,7 +130,7 @@ static void keep_objects(const struct td_slab_ops *ops, struct td_slab *slab, si
                          size_t count) {
     size_t pushed = ops->push_batch(slab, class_index, objects, count);
     if (pushed < count)
-        td_middle_return(class_index, objects, count - pushed);
+        td_bin_return(slab, class_index, objects, count - pushed);
 }
 
 // How many objects to fetch for a bin without allocations to hand out.
@@ -164,7 +164,7 @@ static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t 
     }
 
     void *objects[TD_BATCH_MAX + TD_BATCH_SLACK];
-    size_t count = td_middle_fetch(class_index, objects, refill_count(&view, class_index));
+    size_t count = td_bin_fetch(slab, class_index, objects, refill_count(&view, class_index));
     if (count == 0)
         return td_slab_swap_and_pop(ops, slab, class_index);
     keep_objects(ops, slab, class_index, objects, count - 1);
@@ -195,14 +195,14 @@ static void return_lower_half(const struct td_slab_ops *ops, struct td_slab *sla
     td_batch_reverse(objects, kept);
     // First, so that a signal handler that interrupts the middle end finds some.
     keep_objects(ops, slab, class_index, objects, kept);
-    td_middle_return(class_index, objects + kept, count - kept);
+    td_bin_return(slab, class_index, objects + kept, count - kept);
 }
 
 static void flush_bin(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     void *objects[TD_BATCH_MAX];
     size_t count;
     while ((count = td_bin_take(ops, slab, class_index, objects, TD_BATCH_MAX)) != 0)
-        td_middle_return(class_index, objects, count);
+        td_bin_return(slab, class_index, objects, count);
 }
 
 // Returns whole batches of allocations, until one or less is left.
@@ -211,7 +211,7 @@ static void return_batches(const struct td_slab_ops *ops, struct td_slab *slab, 
     size_t count = TD_BATCH_MAX;
     while (count == TD_BATCH_MAX && td_bin_view(slab, class_index).alloc_count > TD_BATCH_MAX) {
         count = ops->pop_batch(slab, class_index, objects, TD_BATCH_MAX);
-        td_middle_return(class_index, objects, count);
+        td_bin_return(slab, class_index, objects, count);
     }
 }
 
@@ -235,7 +235,7 @@ static bool make_room(const struct td_slab_ops *ops, struct td_slab *slab, size_
     td_bin_swap_stacks(ops, slab, class_index, 1);
     size_t kept = is_one_way ? TD_BIN_MIN : SIZE_MAX;
     while ((count += take_allocations(ops, slab, class_index, objects + count, 2 * TD_BATCH_MAX - count, kept)) != 0) {
-        td_middle_return(class_index, objects, count);
+        td_bin_return(slab, class_index, objects, count);
         count = 0;
     }
     return is_one_way;
@@ -276,6 +276,7 @@ void td_slab_reset(struct td_slab *slab) {
     slab->hand = 0;
     slab->asked_at = (uint32_t)td_slab_slow_paths(slab);
     slab->capacity_bytes = 0;
+    slab->balance_bytes = 0;
 }
 
 bool td_slab_was_freed_last(const struct td_slab *slab, size_t class_index, const void *pointer) {

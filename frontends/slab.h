@@ -86,6 +86,7 @@ struct td_slab {
     uint32_t hand;                            // a hint; the class whose bin was asked last to give capacity up
     size_t budget_bytes;                      // what `capacity_bytes` may be; where it changes, its thread's only
     int64_t capacity_bytes;  // atomic, any thread; the sum over all bins of what they may hold in frees
+    int64_t balance_bytes;   // statistic; what was fetched for it, less what was returned, since it was reset
     uint64_t refills;        // statistic
     uint64_t flushes;        // statistic
     uint64_t activity_seen;  // guarded by the maintenance lock: what `activity` was

@@ -134,6 +134,10 @@ void td_middle_get_stats(struct td_middle_stats *stats) {
     }
 }
 
+size_t td_middle_span_bytes(void) {
+    return td_backend_small_bytes();
+}
+
 size_t td_middle_objects_out(size_t class_index) {
     struct td_transfer_stats transfer;
     struct td_central_stats central;

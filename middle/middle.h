@@ -54,6 +54,9 @@ struct td_middle_stats {
 };
 void td_middle_get_stats(struct td_middle_stats *stats);
 
+// Bytes in spans, whether their objects are in use or not. Statistic, without any lock.
+size_t td_middle_span_bytes(void);
+
 // Objects of the class that are in use or in a front end's slab.
 size_t td_middle_objects_out(size_t class_index);
 

@@ -1,6 +1,7 @@
 #include "frontends/perthread/budget.h"
 
 #include "base/minmax.h"
+#include "middle/middle.h"
 
 static size_t thread_count;        // atomic, any thread
 static size_t claimed_bytes;       // atomic, any thread; the sum of all slabs' budgets
@@ -8,7 +9,8 @@ static size_t total_budget_bytes;  // immutable after init
 static size_t few_threads;         // immutable after init
 
 void td_budget_init(size_t cpus) {
-    total_budget_bytes = cpus * TD_THREADS_BUDGET_BYTES;
+    // One thread may have what a CPU has.
+    total_budget_bytes = td_max(cpus * TD_THREADS_BUDGET_BYTES, TD_SLAB_BUDGET_BYTES);
     few_threads = cpus * TD_FEW_THREADS;
 }
 
@@ -36,6 +38,23 @@ void td_budget_begin(struct td_slab *slab) {
     td_add_relaxed(&claimed_bytes, slab->budget_bytes);
 }
 
+// Whether the thread has so much in use of what it allocated, or has passed as much on to others or taken from them.
+static bool balance_reaches(const struct td_slab *slab, size_t bytes) {
+    int64_t balance = td_load_relaxed(&slab->balance_bytes);
+    return (uint64_t)(balance < 0 ? -balance : balance) >= bytes;
+}
+
+// Whether the slab may have so much whatever others have claimed.
+static bool is_due(const struct td_slab *slab, size_t bytes) {
+    size_t threads = td_load_relaxed(&thread_count);
+    if (bytes * threads <= total_budget_bytes)
+        return true;
+    // With some more threads than a few it falls fast, but not at once.
+    if (bytes * threads * threads > 2 * TD_SLAB_BUDGET_BYTES * few_threads * few_threads)
+        return false;
+    return bytes * threads <= td_middle_span_bytes() / TD_THREADS_BUDGET_PART || balance_reaches(slab, bytes);
+}
+
 void td_budget_claim(struct td_slab *slab, size_t class_index) {
     size_t budget = slab->budget_bytes;
     bool is_used = (size_t)td_load_relaxed(&slab->capacity_bytes) >= budget / 2;
@@ -44,14 +63,11 @@ void td_budget_claim(struct td_slab *slab, size_t class_index) {
     // Each bin grows with a few slow paths of its own; the slab as a whole is to have had enough of them.
     if (td_slab_slow_paths(slab) * TD_SLOW_PATH_EARNS_BYTES < budget)
         return;
-    size_t threads = td_load_relaxed(&thread_count);
-    // With some more threads than a few the share falls fast, but not at once.
-    bool is_within_share = budget * threads * threads <= TD_SLAB_BUDGET_BYTES * few_threads * few_threads ||
-                           2 * budget * threads <= total_budget_bytes;
+    bool may_exceed = is_due(slab, 2 * budget);
     // Most claims that fail do so here, without a store that all threads would wait for.
-    if (!is_within_share && td_load_relaxed(&claimed_bytes) + budget > total_budget_bytes)
+    if (!may_exceed && td_load_relaxed(&claimed_bytes) + budget > total_budget_bytes)
         return;
-    if (td_add_relaxed(&claimed_bytes, budget) + budget <= total_budget_bytes || is_within_share)
+    if (td_add_relaxed(&claimed_bytes, budget) + budget <= total_budget_bytes || may_exceed)
         slab->budget_bytes = 2 * budget;
     else
         td_add_relaxed(&claimed_bytes, -budget);

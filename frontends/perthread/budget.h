@@ -1,5 +1,6 @@
 // What the threads' caches may hold: each slab a budget, and all of them together no more than there is for the
-// process, but that few threads may have as much as CPUs have, and each thread the least.
+// process, but that each thread may have the least, and its share. Few threads may have as much as CPUs have, if the
+// program has more than that in small objects, or a thread has so much in use itself, or passes it on.
 #ifndef FRONTENDS_PERTHREAD_BUDGET_H_
 #define FRONTENDS_PERTHREAD_BUDGET_H_
 

@@ -11,6 +11,7 @@ static size_t used_count;            // atomic, written under registry_lock; `us
 static size_t warm_count;            // atomic, written under registry_lock; length of `warm_slabs`
 static size_t warm_bytes;            // guarded by registry_lock; the sum of the budgets of `warm_slabs`
 static size_t warm_max;              // immutable after init
+static size_t warm_max_bytes;        // immutable after init
 static uint64_t retired_refills;     // guarded by registry_lock; of slabs that were retired
 static uint64_t retired_flushes;     // guarded by registry_lock
 
@@ -24,6 +25,7 @@ static void registry_release(void) {
 
 void td_registry_init(size_t cpus) {
     warm_max = cpus * TD_WARM_SLABS;
+    warm_max_bytes = cpus * TD_SLAB_BUDGET_BYTES;
 }
 
 static void link_used(struct td_slab *slab) {
@@ -114,7 +116,7 @@ void td_registry_retire(struct td_slab *slab) {
 
 static bool try_leave_warm(struct td_slab *slab) {
     registry_acquire();
-    bool has_room = warm_count < warm_max && warm_bytes + slab->budget_bytes <= td_budget_total_bytes();
+    bool has_room = warm_count < warm_max && warm_bytes + slab->budget_bytes <= warm_max_bytes;
     if (has_room) {
         unlink_used(slab);
         slab->idle_ticks = 0;

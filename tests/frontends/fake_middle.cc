@@ -32,6 +32,7 @@ size_t fetch_count, return_count, drain_count, failure_count;
 size_t objects_left = SIZE_MAX;
 size_t fetches_to_fail;
 std::atomic<size_t> maintenance_count;
+std::atomic<size_t> span_bytes;
 std::function<void()> at_return = [] {};
 
 // A slab never looks into an object, so none needs memory.
@@ -57,6 +58,10 @@ size_t fake_middle::returns() {
 
 void fake_middle::during_returns(std::function<void()> action) {
     at_return = std::move(action);
+}
+
+void fake_middle::set_span_bytes(size_t bytes) {
+    span_bytes = bytes;
 }
 
 void fake_middle::limit_objects(size_t count) {
@@ -125,6 +130,10 @@ size_t td_middle_fetch_checked(size_t class_index, void **objects, size_t count)
 
 void td_middle_return_checked(size_t class_index, void *const *objects, size_t count) {
     td_middle_return(class_index, objects, count);
+}
+
+size_t td_middle_span_bytes(void) {
+    return span_bytes;
 }
 
 void *td_middle_alloc_metadata(size_t bytes, size_t alignment) {

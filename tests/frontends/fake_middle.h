@@ -19,6 +19,9 @@ size_t returns();
 // Done at each return of objects, from now on.
 void during_returns(std::function<void()> action);
 
+// What `td_middle_span_bytes` says, from now on; 0 at first.
+void set_span_bytes(size_t bytes);
+
 // Fetches fail once so many more objects are out; SIZE_MAX for never.
 void limit_objects(size_t count);
 // The next `count` fetches fail.

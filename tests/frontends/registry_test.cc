@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <random>
 #include <thread>
 #include <utility>
@@ -121,11 +122,11 @@ TEST_F(registry, so_many_slabs_stay_warm_and_no_more) {
     EXPECT_EQ(with_objects, warm_max);
 }
 
-TEST_F(registry, no_more_stays_warm_than_all_threads_may_have) {
+TEST_F(registry, no_more_stays_warm_than_cpus_may_have) {
     std::vector<struct td_slab *> slabs = begin_threads(2);
     for (struct td_slab *slab : slabs) {
         td_budget_end(slab);
-        slab->budget_bytes = td_budget_total_bytes() / 2 + 1;
+        slab->budget_bytes = cpus * TD_SLAB_BUDGET_BYTES / 2 + 1;
     }
     end_threads(slabs);
     EXPECT_NE(td_slab_cached_bytes(slabs[0]), 0u);
@@ -215,20 +216,13 @@ TEST_F(registry, budgets_grow_with_use_to_what_a_cpu_may_have) {
     td_budget_remove_thread();
 }
 
-size_t budgets_of(const std::vector<struct td_slab *> &slabs) {
-    size_t sum = 0;
-    for (const struct td_slab *slab : slabs) {
-        EXPECT_GE(slab->budget_bytes, size_t{TD_SLAB_BUDGET_MIN_BYTES});
-        sum += slab->budget_bytes;
-    }
-    return sum;
-}
-
-TEST_F(registry, budgets_of_many_threads_do_not_grow_beyond_what_there_is_for_all) {
-    std::vector<struct td_slab *> slabs = begin_threads(1000);
-    size_t at_first = budgets_of(slabs);
-    for (struct td_slab *slab : slabs) {
-        slab->refills += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES;
+// So many threads at once, which in turns claim what they may, and have walked slow paths enough for all there is.
+std::vector<size_t> budgets_of_busy_threads(size_t count, int64_t balance = 0) {
+    std::vector<struct td_slab *> slabs;
+    for (size_t i = 0; i < count; i++) {
+        slabs.push_back(begin_thread());
+        slabs.back()->refills += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES;
+        slabs.back()->balance_bytes = balance;
     }
     for (int round = 0; round < 20; round++) {
         for (struct td_slab *slab : slabs) {
@@ -236,11 +230,80 @@ TEST_F(registry, budgets_of_many_threads_do_not_grow_beyond_what_there_is_for_al
             td_budget_claim(slab, small_class);
         }
     }
-    EXPECT_LE(budgets_of(slabs), std::max(at_first, td_budget_total_bytes()));
+    std::vector<size_t> budgets;
     for (struct td_slab *slab : slabs) {
+        budgets.push_back(slab->budget_bytes);
         slab->capacity_bytes = 0;
+        td_registry_retire(slab);
+        td_budget_remove_thread();
     }
-    end_threads(slabs);
+    return budgets;
+}
+
+size_t sum(const std::vector<size_t> &numbers) {
+    return std::accumulate(numbers.begin(), numbers.end(), size_t{0});
+}
+
+// What so many threads that begin one after the other get at first.
+size_t first_budgets(size_t count) {
+    size_t bytes = 0;
+    for (size_t i = 1; i <= count; i++) {
+        bytes += std::clamp(td_budget_total_bytes() / i, size_t{TD_SLAB_BUDGET_MIN_BYTES},
+                            size_t{TD_SLAB_BUDGET_FIRST_BYTES});
+    }
+    return bytes;
+}
+
+TEST_F(registry, budgets_of_many_threads_do_not_grow_beyond_what_there_is_for_all) {
+    for (size_t count : {16, 100}) {
+        std::vector<size_t> budgets = budgets_of_busy_threads(count);
+        EXPECT_LE(sum(budgets), td_budget_total_bytes()) << count;
+        EXPECT_GT(sum(budgets), td_budget_total_bytes() / 4) << count;
+    }
+    std::vector<size_t> budgets = budgets_of_busy_threads(1000);
+    EXPECT_EQ(sum(budgets), first_budgets(1000)) << "which is more than there is";
+    EXPECT_EQ(*std::min_element(budgets.begin(), budgets.end()), size_t{TD_SLAB_BUDGET_MIN_BYTES});
+}
+
+TEST_F(registry, of_much_in_small_objects_few_threads_may_have_a_part) {
+    if (few == 0) {
+        GTEST_SKIP() << "no threads are few";
+    }
+    size_t in_all = sum(budgets_of_busy_threads(few));
+    EXPECT_LE(in_all, td_budget_total_bytes());
+    fake_middle::set_span_bytes(TD_THREADS_BUDGET_PART * (few / 2) * size_t{TD_SLAB_BUDGET_BYTES});
+    EXPECT_EQ(budgets_of_busy_threads(few), std::vector<size_t>(few, TD_SLAB_BUDGET_BYTES / 2));
+    EXPECT_EQ(budgets_of_busy_threads(2), std::vector<size_t>(2, TD_SLAB_BUDGET_BYTES)) << "what a CPU may have";
+    EXPECT_EQ(sum(budgets_of_busy_threads(64 * few)), first_budgets(64 * few)) << "which are not few";
+    fake_middle::set_span_bytes(0);
+    EXPECT_EQ(sum(budgets_of_busy_threads(few)), in_all);
+}
+
+TEST_F(registry, few_threads_that_keep_or_pass_on_much_may_have_what_cpus_have) {
+    if (few == 0) {
+        GTEST_SKIP() << "no threads are few";
+    }
+    const auto much = static_cast<int64_t>(TD_SLAB_BUDGET_BYTES);
+    for (int64_t balance : {much, -much}) {
+        EXPECT_EQ(budgets_of_busy_threads(few, balance), std::vector<size_t>(few, TD_SLAB_BUDGET_BYTES));
+        EXPECT_EQ(budgets_of_busy_threads(2 * few, balance), std::vector<size_t>(2 * few, TD_SLAB_BUDGET_BYTES / 2));
+        EXPECT_EQ(budgets_of_busy_threads(4 * few, balance), std::vector<size_t>(4 * few, TD_SLAB_BUDGET_BYTES / 8));
+        EXPECT_EQ(budgets_of_busy_threads(few, balance / 4), std::vector<size_t>(few, TD_SLAB_BUDGET_BYTES / 4));
+    }
+}
+
+TEST_F(registry, a_thread_may_have_its_share_whatever_slabs_of_others_hold) {
+    std::vector<struct td_slab *> slabs = begin_threads(2);
+    td_budget_end(slabs[0]);
+    slabs[0]->budget_bytes = td_budget_total_bytes();
+    td_budget_fork_child(1, td_budget_total_bytes() + slabs[1]->budget_bytes);
+    slabs[1]->refills += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES;
+    claim_all(slabs[1]);
+    EXPECT_EQ(slabs[1]->budget_bytes, td_budget_total_bytes());
+    slabs[1]->capacity_bytes = 0;
+    td_registry_retire(slabs[0]);
+    td_registry_retire(slabs[1]);
+    td_budget_remove_thread();
 }
 
 TEST_F(registry, of_many_threads_that_begin_at_once_a_few_get_a_slab) {

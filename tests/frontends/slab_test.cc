@@ -16,6 +16,7 @@
 extern "C" {
 #include "base/size_class.h"
 #include "frontends/slab.h"
+#include "middle/middle.h"
 }
 
 namespace {
@@ -70,11 +71,13 @@ TEST_F(slab, what_is_out_is_held_or_cached) {
             ASSERT_EQ(td_slab_cached_bytes(slab_), 0u);
         }
         if (step % 100 == 0) {
-            size_t cached_bytes = 0;
+            size_t out_bytes = 0, held_bytes = 0;
             for (size_t each = 1; each < TD_CLASS_COUNT; each++) {
-                cached_bytes += (fake_middle::objects_out(each) - held[each].size()) * td_class_bytes(each);
+                out_bytes += fake_middle::objects_out(each) * td_class_bytes(each);
+                held_bytes += held[each].size() * td_class_bytes(each);
             }
-            ASSERT_EQ(td_slab_cached_bytes(slab_), cached_bytes);
+            ASSERT_EQ(td_slab_cached_bytes(slab_), out_bytes - held_bytes);
+            ASSERT_EQ(slab_->balance_bytes, static_cast<int64_t>(out_bytes));
         }
     }
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {
@@ -220,9 +223,13 @@ TEST_F(slab, a_reset_leaves_neither_objects_nor_capacity) {
     for (size_t i = 1; i < TD_CLASS_COUNT; i += 3) {
         deallocate_all(i, allocate_many(i, 50));
     }
+    void *fetched_elsewhere[1 + TD_BATCH_SLACK];
+    size_t count = td_middle_fetch(1, fetched_elsewhere, 1);
+    deallocate_all(1, std::vector<void *>(fetched_elsewhere, fetched_elsewhere + count));
     EXPECT_GT(slab_->capacity_bytes, 0);
     td_slab_reset(slab_);
     EXPECT_EQ(slab_->capacity_bytes, 0);
+    EXPECT_EQ(slab_->balance_bytes, 0);
     EXPECT_EQ(td_slab_cached_bytes(slab_), 0u);
     expect_nothing_is_out();
     deallocate_all(5, allocate_many(5, 100));  // and it can be used again

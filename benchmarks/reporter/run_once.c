@@ -1,12 +1,10 @@
-// run_once CPU INPUT PROGRAM ARGUMENT...: runs the program on that CPU alone, with INPUT as its standard input and what
-// it prints on standard output thrown away, and prints what it took: seconds of CPU time of the user and the system,
-// the peak resident set in KiB, page faults, and its exit code, or 128 and the signal's number. PRELOAD is its
-// LD_PRELOAD.
+// run_once INPUT OUTPUT PROGRAM ARGUMENT...: runs the program with INPUT as its standard input and OUTPUT, a file, as
+// its standard output, and prints what it took: seconds of CPU time of the user and the system, the peak resident set
+// in KiB, page faults, and its exit code, or 128 and the signal's number. PRELOAD is its LD_PRELOAD.
 //
 // A program of its own, since a process counts what its parent had resident before exec as its own peak.
-#define _GNU_SOURCE
+#define _DEFAULT_SOURCE
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -20,13 +18,10 @@ static double seconds(struct timeval time) {
     return (double)time.tv_sec + (double)time.tv_usec * 1e-6;
 }
 
-static void become(int cpu, const char *input, char **program) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET((size_t)cpu, &set);
+static void become(const char *input, const char *output, char **program) {
     const int in = open(input, O_RDONLY);
-    const int out = open("/dev/null", O_WRONLY);
-    if (sched_setaffinity(0, sizeof set, &set) != 0 || in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0) {
+    const int out = open(output, O_WRONLY);
+    if (in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0) {
         return;
     }
     const char *const preload = getenv("PRELOAD");
@@ -39,12 +34,12 @@ static void become(int cpu, const char *input, char **program) {
 
 int main(int argc, char **argv) {
     if (argc < 4) {
-        fprintf(stderr, "usage: %s CPU INPUT PROGRAM ARGUMENT...\n", argv[0]);
+        fprintf(stderr, "usage: %s INPUT OUTPUT PROGRAM ARGUMENT...\n", argv[0]);
         return 2;
     }
     const pid_t child = fork();
     if (child == 0) {
-        become(atoi(argv[1]), argv[2], argv + 3);
+        become(argv[1], argv[2], argv + 3);
         _exit(CANNOT_START);
     }
     int status;

@@ -1,13 +1,15 @@
-"""Runs one program with every allocator at the same time on one CPU, and compares their CPU time.
+"""Runs one program with every allocator at the same time on the same CPUs, and compares their CPU time.
 
-The scheduler gives them turns of some milliseconds, so that whatever slows that CPU down for a moment meets all of them
-alike: on a machine where a process may take one and a half times as long as the same one before, ratios are good to a few
-hundredths. They share caches, and threads of one process seldom run at once: how threads meet is not measured.
+The scheduler gives them turns of some milliseconds, so that whatever slows a CPU down for a moment meets all of them
+alike: on a machine where a process may take one and a half times as long as the same one before, ratios of programs with
+one thread, on one CPU, are good to a few hundredths. They share caches. With several CPUs threads of one process meet as
+they do on a busy machine: two of them seldom run at once, and one that holds a lock may have to wait for its turn.
 """
 
 import argparse
 import os
 import random
+import re
 import shutil
 import signal
 import statistics
@@ -16,7 +18,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from typing import Dict, List
+from typing import Dict, List, Optional, Set
 
 sys.dont_write_bytecode = True  # Bazel's runfiles are links into the source tree
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -33,13 +35,40 @@ class Usage:
     system_s: float
     peak_kib: int
     faults: int
+    rate: Optional[float]
+
+    @property
+    def cost(self) -> float:
+        """What is compared: CPU time, for each unit of the rate if there is one."""
+        return self.cpu_s / self.rate if self.rate else self.cpu_s
+
+
+def cpu_set(text: str) -> Set[int]:
+    cpus = {int(part) if part.isdecimal() else -1 for part in text.split(",")}
+    if not cpus <= os.sched_getaffinity(0):
+        raise argparse.ArgumentTypeError(f"this process may not run on all of {text}")
+    return cpus
+
+
+def rate_pattern(text: str) -> re.Pattern:
+    try:
+        pattern = re.compile(text, re.MULTILINE)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}")
+    if pattern.groups != 1:
+        raise argparse.ArgumentTypeError(f"{text} has {pattern.groups} groups, must have one")
+    return pattern
 
 
 def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="side_by_side", description=__doc__.splitlines()[0],
                                      usage="%(prog)s [options] -- PROGRAM [ARGUMENT ...]")
     parser.add_argument("--runs", type=count, default=5, help="rounds, of which medians are quoted (5)")
-    parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)), help="the CPU (the last one)")
+    parser.add_argument("--cpu", type=cpu_set, default={max(os.sched_getaffinity(0))},
+                        help="the CPU, or several: 0,1 (the last one)")
+    parser.add_argument("--rate", type=rate_pattern, metavar="REGEX",
+                        help="for a program that runs for a set time and prints how much it did: what the group matches in its"
+                        " output; CPU time is compared for each unit of that")
     parser.add_argument("--input", default=os.devnull, help="a file for the program's standard input")
     parser.add_argument("--env", action="append", default=[], metavar="VARIABLE=VALUE",
                         help="an environment variable for the program; may be given more than once")
@@ -47,8 +76,6 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
     add_allocator_arguments(parser)
     parser.add_argument("program", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
-    if arguments.cpu not in os.sched_getaffinity(0):
-        fail(f"--cpu={arguments.cpu}: this process may not run there")
     for text in arguments.env:
         if not text.partition("=")[0] or "=" not in text:
             fail(f"--env takes VARIABLE=VALUE, not \"{text}\"")
@@ -68,12 +95,16 @@ class Run:
 
     def __init__(self, arguments: argparse.Namespace, allocator: Allocator, run_once: str):
         self.key = allocator.key
+        self._rate = arguments.rate
         self._errors = tempfile.TemporaryFile("w+", errors="replace")
-        command = [run_once, str(arguments.cpu), arguments.input] + arguments.program
+        self._output = tempfile.NamedTemporaryFile("r", errors="replace")
+        output = self._output.name if arguments.rate else os.devnull
+        command = [run_once, arguments.input, output] + arguments.program
         # A session of its own, so that all that the program starts can be ended with it.
         self._process = subprocess.Popen(
             command, env=environment_for(arguments, allocator), cwd=absolute("."), stdout=subprocess.PIPE,
-            stderr=self._errors, text=True, start_new_session=True)
+            stderr=self._errors, text=True, start_new_session=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, arguments.cpu))
 
     def usage(self, timeout_s: float) -> Usage:
         output = self._process.communicate(timeout=timeout_s)[0]
@@ -85,13 +116,26 @@ class Run:
         if int(exit_code) != 0:
             said = f", and said at last: {errors[-1]}" if errors else ""
             fail(f"with {self.key} the program exited with {exit_code}{said}")
-        return Usage(float(user_s) + float(system_s), float(system_s), int(peak_kib), int(faults))
+        return Usage(float(user_s) + float(system_s), float(system_s), int(peak_kib), int(faults), self._found_rate())
+
+    def _found_rate(self) -> Optional[float]:
+        if not self._rate:
+            return None
+        found = self._rate.search(self._output.read())
+        try:
+            rate = float(found.group(1)) if found else 0
+        except ValueError:
+            rate = 0
+        if not rate > 0:
+            fail(f"with {self.key} the program printed no number above 0 where --rate looks")
+        return rate
 
     def end(self) -> None:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._errors.close()
+        self._output.close()
 
 
 def environment_for(arguments: argparse.Namespace, allocator: Allocator) -> Dict[str, str]:
@@ -119,22 +163,25 @@ def run_round(arguments: argparse.Namespace, allocators: List[Allocator], run_on
 
 def print_table(allocators: List[Allocator], rounds: List[Dict[str, Usage]]) -> None:
     # To the mean of its round, so that it does not matter which allocator is the first.
-    means = [statistics.geometric_mean(usage.cpu_s for usage in each.values()) for each in rounds]
+    means = [statistics.geometric_mean(usage.cost for usage in each.values()) for each in rounds]
     ratios = {
-        allocator.key: [each[allocator.key].cpu_s / mean for each, mean in zip(rounds, means)] for allocator in allocators
+        allocator.key: [each[allocator.key].cost / mean for each, mean in zip(rounds, means)] for allocator in allocators
     }
     best = min(statistics.median(values) for values in ratios.values())
 
     def median(key: str, field: str) -> float:
         return statistics.median(getattr(each[key], field) for each in rounds)
 
-    print(f"{'':24}{'CPU time':>10}{'to the best':>14}{'in single rounds':>20}{'system':>10}{'peak':>12}{'page faults':>14}")
+    has_rate = all(usage.rate for usage in rounds[0].values())
+    print(f"{'':24}{'CPU time':>10}{'to the best':>14}{'in single rounds':>20}{'system':>10}{'peak':>12}{'page faults':>14}"
+          f"{'rate' if has_rate else '':>14}".rstrip())
     for allocator in sorted(allocators, key=lambda each: statistics.median(ratios[each.key])):
         key, values = allocator.key, [value / best for value in ratios[allocator.key]]
         spread = f"{min(values):.3f} to {max(values):.3f}"
         name = f"{allocator.label} {allocator.version}".strip()
         print(f"{name:24}{median(key, 'cpu_s'):8.3f} s{statistics.median(values):14.3f}{spread:>20}"
-              f"{median(key, 'system_s'):8.3f} s{median(key, 'peak_kib') / 1024:8.1f} MiB{median(key, 'faults'):14.0f}")
+              f"{median(key, 'system_s'):8.3f} s{median(key, 'peak_kib') / 1024:8.1f} MiB{median(key, 'faults'):14.0f}"
+              f"{format(median(key, 'rate'), '14.6g') if has_rate else ''}")
 
 
 def main(argv: List[str]) -> int:

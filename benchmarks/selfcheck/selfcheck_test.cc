@@ -1,10 +1,13 @@
 // The workloads themselves: each ends well with a right allocator and says where its malloc came from; each ends with
 // "mismatch" and exit code 1 with a wrong one. And what compares whole programs.
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
+#include <regex>
 #include <string>
+#include <utility>
 
 #include "gtest/gtest.h"
 
@@ -143,6 +146,37 @@ TEST_F(SideBySide, ListsEachAllocatorWithWhatItTook) {
     }
 }
 
+// What says that it did a hundred times as much costs far less, whatever CPU time it took.
+TEST_F(SideBySide, ComparesForEachUnitOfARate) {
+    const std::string program = "/bin/sh -c 'case $LD_PRELOAD in *percpu*) done=5;; *) done=500;; esac; i=0;"
+                                " while [ $i -lt 100000 ]; do i=$((i+1)); done; echo done: $done units'";
+    const outcome found = compare("--runs=3 --rate='^done: ([0-9]+) '", program);
+    EXPECT_EQ(found.exit_code, 0) << found.output;
+    std::smatch match;
+    ASSERT_TRUE(std::regex_search(found.output, match,
+                                  std::regex("Tandem per-thread.* s +1\\.000 .* 500\n"
+                                             "Tandem per-CPU.* s +([0-9.]+) +[0-9.]+ to .* 5\n")))
+        << found.output;
+    EXPECT_GT(std::stod(match[1]), 10);
+    expect_failure("--rate='^did: (.*)'", program, "with per");
+}
+
+TEST_F(SideBySide, GivesTheProgramItsCPUs) {
+    cpu_set_t set;
+    ASSERT_EQ(sched_getaffinity(0, sizeof set, &set), 0);
+    std::string all;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &set)) {
+            all += (all.empty() ? "" : ",") + std::to_string(cpu);
+        }
+    }
+    for (const auto &[flags, cpus] :
+         {std::pair(std::string("--runs=1"), 1), {"--runs=1 --cpu=" + all, CPU_COUNT(&set)}}) {
+        const outcome found = compare(flags, "/bin/sh -c '[ $(nproc) = " + std::to_string(cpus) + " ]'");
+        EXPECT_EQ(found.exit_code, 0) << found.output;
+    }
+}
+
 TEST_F(SideBySide, GivesTheProgramItsInputAndEnvironment) {
     const std::string program = R"(/bin/sh -c '[ "$(cat)$WORD" = "from a file, from --env" ]')";
     const std::string input = testing::TempDir() + "/input";
@@ -168,7 +202,11 @@ TEST_F(SideBySide, RefusesWhatItCannotDo) {
     expect_failure("", "benchmarks/none_such", "there is no program benchmarks/none_such");
     expect_failure("--env=LD_PRELOAD=x.so", "true", "--env=LD_PRELOAD=x.so: --peer is for what is to be preloaded");
     expect_failure("--input=/none/such", "true", "--input=/none/such: cannot be read");
-    expect_failure("--cpu=100000", "true", "--cpu=100000: this process may not run there");
+    for (const char *const refused : {"--cpu=100000", "--cpu=0,x", "'--rate=('", "--rate=none"}) {
+        const outcome found = compare(refused, "true");
+        EXPECT_EQ(found.exit_code, 2) << found.output;
+        EXPECT_NE(found.output.find("side_by_side: error: argument --"), std::string::npos) << found.output;
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Workloads, testing::ValuesIn(workloads),

@@ -59,6 +59,7 @@ TEST_F(backend, statistics_add_up_in_every_state) {
             large_bytes += td_large_usable_bytes(memory, "free");
         }
         EXPECT_EQ(stats.small_span_bytes, small_bytes);
+        EXPECT_EQ(td_backend_small_bytes(), small_bytes);
         EXPECT_EQ(stats.large_bytes, large_bytes);
     };
     bool is_zero;

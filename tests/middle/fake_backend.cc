@@ -173,6 +173,14 @@ uint8_t td_backend_rebuilds(const struct td_span *) {
     return rebuilds;
 }
 
+size_t td_backend_small_bytes(void) {
+    size_t bytes = 0;
+    for (const auto &each : spans_out) {
+        bytes += each->span.pages * TD_PAGE_BYTES;
+    }
+    return bytes;
+}
+
 uint64_t td_backend_decay_ms(void) {
     return TD_DECAY_MS_DEFAULT;
 }

@@ -26,10 +26,6 @@ bool td_budget_are_few(size_t threads) {
     return threads <= few_threads;
 }
 
-size_t td_budget_total_bytes(void) {
-    return total_budget_bytes;
-}
-
 void td_budget_begin(struct td_slab *slab) {
     // None: a thread that another library's handler started in a forked child, before the count began anew.
     size_t threads = td_load_relaxed(&thread_count);
@@ -52,7 +48,7 @@ static bool is_due(const struct td_slab *slab, size_t bytes) {
     // With some more threads than a few it falls fast, but not at once.
     if (bytes * threads * threads > 2 * TD_SLAB_BUDGET_BYTES * few_threads * few_threads)
         return false;
-    return bytes * threads <= td_middle_span_bytes() / TD_THREADS_BUDGET_PART || balance_reaches(slab, bytes);
+    return TD_THREADS_BUDGET_TIMES * bytes * threads <= td_middle_span_bytes() || balance_reaches(slab, bytes);
 }
 
 void td_budget_claim(struct td_slab *slab, size_t class_index) {

@@ -17,8 +17,6 @@ void td_budget_remove_thread(void);
 
 // Whether so many threads are few.
 bool td_budget_are_few(size_t threads);
-// For all slabs together.
-size_t td_budget_total_bytes(void);
 
 // Gives a slab that has no budget the one that a thread begins with.
 void td_budget_begin(struct td_slab *slab);

@@ -23,6 +23,8 @@ constexpr size_t small_class = 3;
 constexpr size_t cpus = 2;
 constexpr size_t warm_max = cpus * TD_WARM_SLABS;
 constexpr size_t few = cpus * TD_FEW_THREADS;
+constexpr size_t total_bytes = cpus * TD_THREADS_BUDGET_BYTES;
+static_assert(total_bytes >= TD_SLAB_BUDGET_BYTES, "what one thread may have");
 constexpr size_t thread_count = 8;
 
 void *allocate(struct td_slab *slab, size_t class_index) {
@@ -203,17 +205,20 @@ void claim_all(struct td_slab *slab) {
 }
 
 TEST_F(registry, budgets_grow_with_use_to_what_a_cpu_may_have) {
-    struct td_slab *slab = begin_thread();
-    EXPECT_LE(slab->budget_bytes, size_t{TD_SLAB_BUDGET_FIRST_BYTES});
-    claim_all(slab);
-    EXPECT_LE(slab->budget_bytes, 2 * size_t{TD_SLAB_BUDGET_FIRST_BYTES}) << "without having walked slow paths";
-    slab->refills += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES / 4;
-    slab->flushes += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES / 4;
-    claim_all(slab);
-    EXPECT_EQ(slab->budget_bytes, size_t{TD_SLAB_BUDGET_BYTES});
-    slab->capacity_bytes = 0;
-    td_registry_retire(slab);
-    td_budget_remove_thread();
+    for (size_t cpu_count : {size_t{1}, cpus}) {
+        td_budget_init(cpu_count);
+        struct td_slab *slab = begin_thread();
+        EXPECT_LE(slab->budget_bytes, size_t{TD_SLAB_BUDGET_FIRST_BYTES});
+        claim_all(slab);
+        EXPECT_LE(slab->budget_bytes, 2 * size_t{TD_SLAB_BUDGET_FIRST_BYTES}) << "without having walked slow paths";
+        slab->refills += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES / 4;
+        slab->flushes += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES / 4;
+        claim_all(slab);
+        EXPECT_EQ(slab->budget_bytes, size_t{TD_SLAB_BUDGET_BYTES}) << cpu_count << " CPUs";
+        slab->capacity_bytes = 0;
+        td_registry_retire(slab);
+        td_budget_remove_thread();
+    }
 }
 
 // So many threads at once, which in turns claim what they may, and have walked slow paths enough for all there is.
@@ -248,8 +253,7 @@ size_t sum(const std::vector<size_t> &numbers) {
 size_t first_budgets(size_t count) {
     size_t bytes = 0;
     for (size_t i = 1; i <= count; i++) {
-        bytes += std::clamp(td_budget_total_bytes() / i, size_t{TD_SLAB_BUDGET_MIN_BYTES},
-                            size_t{TD_SLAB_BUDGET_FIRST_BYTES});
+        bytes += std::clamp(total_bytes / i, size_t{TD_SLAB_BUDGET_MIN_BYTES}, size_t{TD_SLAB_BUDGET_FIRST_BYTES});
     }
     return bytes;
 }
@@ -257,8 +261,8 @@ size_t first_budgets(size_t count) {
 TEST_F(registry, budgets_of_many_threads_do_not_grow_beyond_what_there_is_for_all) {
     for (size_t count : {16, 100}) {
         std::vector<size_t> budgets = budgets_of_busy_threads(count);
-        EXPECT_LE(sum(budgets), td_budget_total_bytes()) << count;
-        EXPECT_GT(sum(budgets), td_budget_total_bytes() / 4) << count;
+        EXPECT_LE(sum(budgets), total_bytes) << count;
+        EXPECT_GT(sum(budgets), total_bytes / 4) << count;
     }
     std::vector<size_t> budgets = budgets_of_busy_threads(1000);
     EXPECT_EQ(sum(budgets), first_budgets(1000)) << "which is more than there is";
@@ -270,8 +274,8 @@ TEST_F(registry, of_much_in_small_objects_few_threads_may_have_a_part) {
         GTEST_SKIP() << "no threads are few";
     }
     size_t in_all = sum(budgets_of_busy_threads(few));
-    EXPECT_LE(in_all, td_budget_total_bytes());
-    fake_middle::set_span_bytes(TD_THREADS_BUDGET_PART * (few / 2) * size_t{TD_SLAB_BUDGET_BYTES});
+    EXPECT_LE(in_all, total_bytes);
+    fake_middle::set_span_bytes(TD_THREADS_BUDGET_TIMES * (few / 2) * size_t{TD_SLAB_BUDGET_BYTES});
     EXPECT_EQ(budgets_of_busy_threads(few), std::vector<size_t>(few, TD_SLAB_BUDGET_BYTES / 2));
     EXPECT_EQ(budgets_of_busy_threads(2), std::vector<size_t>(2, TD_SLAB_BUDGET_BYTES)) << "what a CPU may have";
     EXPECT_EQ(sum(budgets_of_busy_threads(64 * few)), first_budgets(64 * few)) << "which are not few";
@@ -295,11 +299,11 @@ TEST_F(registry, few_threads_that_keep_or_pass_on_much_may_have_what_cpus_have) 
 TEST_F(registry, a_thread_may_have_its_share_whatever_slabs_of_others_hold) {
     std::vector<struct td_slab *> slabs = begin_threads(2);
     td_budget_end(slabs[0]);
-    slabs[0]->budget_bytes = td_budget_total_bytes();
-    td_budget_fork_child(1, td_budget_total_bytes() + slabs[1]->budget_bytes);
+    slabs[0]->budget_bytes = total_bytes;
+    td_budget_fork_child(1, total_bytes + slabs[1]->budget_bytes);
     slabs[1]->refills += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES;
     claim_all(slabs[1]);
-    EXPECT_EQ(slabs[1]->budget_bytes, td_budget_total_bytes());
+    EXPECT_EQ(slabs[1]->budget_bytes, total_bytes);
     slabs[1]->capacity_bytes = 0;
     td_registry_retire(slabs[0]);
     td_registry_retire(slabs[1]);

@@ -69,11 +69,11 @@
 #define TD_SLAB_BYTES ((size_t)320 << 10)
 // What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
-// The same for all threads' slabs together, for each CPU, but that a few threads may have as much as CPUs if they have
-// much in use or pass it on, and each thread the least. A new one gets its share, if that is no more than the first,
-// and claims more as it needs it.
+// The same for all threads' slabs together, for each CPU, no less than for one slab; but a few threads may have as much
+// as CPUs if they have much in use or pass it on, and each thread the least. A new one gets its share, if that is no
+// more than the first, and claims more as it needs it.
 #define TD_THREADS_BUDGET_BYTES ((size_t)1 << 20)
-// Much in use is so many times as much in small objects as the few would have.
+// Much in use is so many times as much in spans of small objects, the process's, as the few would have.
 #define TD_THREADS_BUDGET_TIMES 2
 #define TD_SLAB_BUDGET_FIRST_BYTES ((size_t)16 << 10)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)4 << 10)

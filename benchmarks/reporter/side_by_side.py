@@ -7,6 +7,7 @@ they do on a busy machine: two of them seldom run at once, and one that holds a 
 """
 
 import argparse
+import math
 import os
 import random
 import re
@@ -67,7 +68,7 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--cpu", type=cpu_set, default={max(os.sched_getaffinity(0))},
                         help="the CPU, or several: 0,1 (the last one)")
     parser.add_argument("--rate", type=rate_pattern, metavar="REGEX",
-                        help="for a program that runs for a set time and prints how much it did: what the group matches in its"
+                        help="for a program that runs for a set time and prints how much it did: what the group first matches in its"
                         " output; CPU time is compared for each unit of that")
     parser.add_argument("--input", default=os.devnull, help="a file for the program's standard input")
     parser.add_argument("--env", action="append", default=[], metavar="VARIABLE=VALUE",
@@ -123,10 +124,10 @@ class Run:
             return None
         found = self._rate.search(self._output.read())
         try:
-            rate = float(found.group(1)) if found else 0
+            rate = float(found.group(1) or 0) if found else 0
         except ValueError:
             rate = 0
-        if not rate > 0:
+        if not 0 < rate < math.inf:
             fail(f"with {self.key} the program printed no number above 0 where --rate looks")
         return rate
 

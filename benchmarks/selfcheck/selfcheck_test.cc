@@ -158,7 +158,12 @@ TEST_F(SideBySide, ComparesForEachUnitOfARate) {
                                              "Tandem per-CPU.* s +([0-9.]+) +[0-9.]+ to .* 5\n")))
         << found.output;
     EXPECT_GT(std::stod(match[1]), 10);
-    expect_failure("--rate='^did: (.*)'", program, "with per");
+    for (const char *const rate : {"'^did: (.*)'", "'^done: (x)?'", "'^(done): '"}) {
+        const outcome failed = compare(std::string("--runs=1 --rate=") + rate, program);
+        EXPECT_EQ(failed.exit_code, 1) << failed.output;
+        EXPECT_NE(failed.output.find(" the program printed no number above 0 where --rate looks"), std::string::npos)
+            << failed.output;
+    }
 }
 
 TEST_F(SideBySide, GivesTheProgramItsCPUs) {

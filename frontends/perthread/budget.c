@@ -34,7 +34,8 @@ void td_budget_begin(struct td_slab *slab) {
     td_add_relaxed(&claimed_bytes, slab->budget_bytes);
 }
 
-// Whether the thread has so much in use of what it allocated, or has passed as much on to others or taken from them.
+// Whether the threads that had the slab have so much in use of what they allocated, what it caches included, or have
+// passed as much on to others or taken from them.
 static bool balance_reaches(const struct td_slab *slab, size_t bytes) {
     int64_t balance = td_load_relaxed(&slab->balance_bytes);
     return (uint64_t)(balance < 0 ? -balance : balance) >= bytes;

@@ -196,12 +196,24 @@ TEST_F(registry, of_a_fork_only_the_callers_slab_and_warm_ones_keep_their_object
     end_thread(slabs[1]);
 }
 
-// Claims what it may, as a thread does whose bins fill each budget.
+// Claims more, as a thread does whose bins fill its budget.
+void claim(struct td_slab *slab) {
+    slab->capacity_bytes = static_cast<int64_t>(slab->budget_bytes);
+    td_budget_claim(slab, small_class);
+}
+
+// Claims what it may.
 void claim_all(struct td_slab *slab) {
     for (int i = 0; i < 100; i++) {
-        slab->capacity_bytes = static_cast<int64_t>(slab->budget_bytes);
-        td_budget_claim(slab, small_class);
+        claim(slab);
     }
+}
+
+// What a thread does that exits while enough is warm.
+void retire_thread(struct td_slab *slab) {
+    slab->capacity_bytes = 0;
+    td_registry_retire(slab);
+    td_budget_remove_thread();
 }
 
 TEST_F(registry, budgets_grow_with_use_to_what_a_cpu_may_have) {
@@ -215,9 +227,7 @@ TEST_F(registry, budgets_grow_with_use_to_what_a_cpu_may_have) {
         slab->flushes += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES / 4;
         claim_all(slab);
         EXPECT_EQ(slab->budget_bytes, size_t{TD_SLAB_BUDGET_BYTES}) << cpu_count << " CPUs";
-        slab->capacity_bytes = 0;
-        td_registry_retire(slab);
-        td_budget_remove_thread();
+        retire_thread(slab);
     }
 }
 
@@ -231,16 +241,13 @@ std::vector<size_t> budgets_of_busy_threads(size_t count, int64_t balance = 0) {
     }
     for (int round = 0; round < 20; round++) {
         for (struct td_slab *slab : slabs) {
-            slab->capacity_bytes = static_cast<int64_t>(slab->budget_bytes);
-            td_budget_claim(slab, small_class);
+            claim(slab);
         }
     }
     std::vector<size_t> budgets;
     for (struct td_slab *slab : slabs) {
         budgets.push_back(slab->budget_bytes);
-        slab->capacity_bytes = 0;
-        td_registry_retire(slab);
-        td_budget_remove_thread();
+        retire_thread(slab);
     }
     return budgets;
 }
@@ -302,10 +309,8 @@ TEST_F(registry, a_thread_may_have_its_share_whatever_slabs_of_others_hold) {
     slabs[1]->refills += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES;
     claim_all(slabs[1]);
     EXPECT_EQ(slabs[1]->budget_bytes, total_bytes);
-    slabs[1]->capacity_bytes = 0;
     td_registry_retire(slabs[0]);
-    td_registry_retire(slabs[1]);
-    td_budget_remove_thread();
+    retire_thread(slabs[1]);
 }
 
 TEST_F(registry, of_many_threads_that_begin_at_once_a_few_get_a_slab) {

@@ -34,7 +34,7 @@ static bool is_full(const struct td_segment *segment) {
 
 // One that is to be a hugepage, pinned, and early no more; NULL if there is none, or the heap is small.
 static struct td_segment *take_locked(void) {
-    if (early_count == 0 || !td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES))
+    if (early_count == 0 || !td_page_heap_wants_hugepages())
         return NULL;
     for (size_t i = 0; i < early_count; i++) {
         struct td_segment *segment = early[i];

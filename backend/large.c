@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/free_runs.h"
+#include "backend/large_fill.h"
 #include "backend/large_tail.h"
 #include "backend/os.h"
 #include "backend/page_heap.h"
@@ -42,32 +43,53 @@ static void advise_hugepages(const struct td_segment_run *run, size_t old_bytes,
         td_os_advise_hugepages((char *)run->base + begin, end - begin, true);
 }
 
-static struct td_segment_run *take_run_locked(size_t align_segments, size_t bytes, bool wants_hugepages,
-                                              bool *is_zero) {
+static struct td_segment_run *take_run_locked(size_t align_segments, size_t bytes, bool *is_zero) {
     struct td_segment_run *run = td_run_take(segments_of(bytes), align_segments, is_zero);
     if (run == NULL)
         return NULL;
     // The kernel may fill a place for hugepages beyond what is touched.
     run->tail = *is_zero && !run->is_huge ? TD_TAIL_CLEAN : TD_TAIL_DIRTY;
-    run->is_huge = run->is_huge || (wants_hugepages && *is_zero && bytes >= TD_SEGMENT_BYTES);
     run->state = TD_RUN_LARGE;
     run->bytes = bytes;
     td_backend_note_used(bytes);
     return run;
 }
 
-// A run for an object of `bytes`. One that is to grow has its tail listed when it has moved there.
+// Ends what `take_run_locked` has begun. The tail of one that is to grow is listed when it has moved there.
+static void hand_out_locked(struct td_segment_run *run, enum run_use use) {
+    if (run->bytes >= TD_SEGMENT_BYTES)
+        td_large_fill_note_locked(run);
+    if (use == FOR_NEW_OBJECT)
+        td_large_tail_list(run);
+}
+
+// The same for a fresh run of a large heap, without the lock: makes it a place for hugepages if it is to be filled.
+static void hand_out_fresh(struct td_segment_run *run, enum run_use use) {
+    bool is_place =
+        use == FOR_GROWN_OBJECT || td_run_store_hugepages() == TD_HUGEPAGES_ALWAYS || td_large_fill_is_likely();
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    if (is_place) {
+        run->is_huge = true;
+        run->tail = TD_TAIL_DIRTY;
+    }
+    hand_out_locked(run, use);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    if (is_place)
+        advise_hugepages(run, 0, run->bytes);
+}
+
+// A run for an object of `bytes`.
 static struct td_segment_run *alloc_run(size_t bytes, size_t alignment, enum run_use use, bool *is_zero) {
     size_t align_segments = alignment > TD_SEGMENT_BYTES ? alignment >> TD_SEGMENT_SHIFT : 1;
-    size_t heap_bytes = use == FOR_NEW_OBJECT ? TD_HUGE_OBJECT_HEAP_BYTES : TD_HUGE_HEAP_BYTES;
     while (td_run_store_enter()) {
-        bool wants_hugepages = td_page_heap_wants_hugepages(heap_bytes);
-        struct td_segment_run *run = take_run_locked(align_segments, bytes, wants_hugepages, is_zero);
-        if (run != NULL && use == FOR_NEW_OBJECT)
-            td_large_tail_list(run);
+        bool wants_hugepages = bytes >= TD_SEGMENT_BYTES && td_page_heap_wants_hugepages();
+        struct td_segment_run *run = take_run_locked(align_segments, bytes, is_zero);
+        bool is_for_hugepages = wants_hugepages && run != NULL && *is_zero;
+        if (run != NULL && !is_for_hugepages)
+            hand_out_locked(run, use);
         td_run_store_leave();
-        if (run != NULL && wants_hugepages && *is_zero)
-            advise_hugepages(run, 0, bytes);
+        if (is_for_hugepages)
+            hand_out_fresh(run, use);
         if (run != NULL)
             return run;
         // Another thread may take what is mapped for this one; then map again.
@@ -185,7 +207,7 @@ static bool resize_run_in_place(struct td_segment_run *run, size_t bytes) {
     enum td_tail_state tail = tail_after_resize(run, bytes);
     bool is_extended = may_change && segments > run->segments && td_run_extend(run, segments);
     bool is_done = may_change && segments <= run->segments;
-    bool wants_hugepages = is_extended && td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES);
+    bool wants_hugepages = is_extended && td_page_heap_wants_hugepages();
     if (is_done) {
         run->is_huge = run->is_huge || wants_hugepages;
         set_bytes_locked(run, bytes, tail);

@@ -107,6 +107,16 @@ bool td_os_is_locked(void *address, size_t bytes) {
     return is_locked;
 }
 
+bool td_os_is_resident(void *address) {
+    int saved_errno = errno;
+    size_t os_page = td_os_page_bytes();
+    unsigned char vector;
+    count_call();
+    bool is_absent = mincore((void *)((uintptr_t)address & -os_page), os_page, &vector) == 0 && (vector & 1) == 0;
+    errno = saved_errno;
+    return !is_absent;
+}
+
 static void *remap(void *from, size_t bytes, int flags, void *to) {
     count_call();
     return mremap(from, bytes, bytes, MREMAP_MAYMOVE | flags, to);

@@ -26,6 +26,9 @@ int td_os_purge(void *address, size_t bytes);
 // Whether some of the range is locked, as by mlock(2).
 bool td_os_is_locked(void *address, size_t bytes);
 
+// Whether the OS page that holds `address` is in memory; true where that cannot be told.
+bool td_os_is_resident(void *address);
+
 // Moves the pages of `from`, where nothing is locked, to `to`, without copying; both must be mapped. `from` reads as
 // zeros afterwards. Passes by `aside`, from `td_os_find_place`. After an error `from` is as it was, and so is `to`
 // unless that is -ENOTRECOVERABLE: then it may be somebody else's. -EINVAL before Linux 5.7.

@@ -101,9 +101,10 @@ static struct td_span *take_span_locked(size_t pages, size_t align_pages, bool l
     return NULL;
 }
 
-bool td_page_heap_wants_hugepages(size_t heap_bytes) {
+bool td_page_heap_wants_hugepages(void) {
     enum td_hugepages policy = td_run_store_hugepages();
-    return policy == TD_HUGEPAGES_ALWAYS || (policy == TD_HUGEPAGES_AUTO && td_backend_used_bytes >= heap_bytes);
+    return policy == TD_HUGEPAGES_ALWAYS ||
+           (policy == TD_HUGEPAGES_AUTO && td_backend_used_bytes >= TD_HUGE_HEAP_BYTES);
 }
 
 // Adds an empty segment to the lists, or brings memory for one: then try again. Called with descriptors for it at hand.
@@ -117,7 +118,7 @@ static bool add_segment_locked(void) {
         bool is_provided = td_run_store_provide(1);
         return td_run_store_enter_anyway_for_segment() && is_provided;
     }
-    if (is_clean && !run->is_huge && td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES)) {
+    if (is_clean && !run->is_huge && td_page_heap_wants_hugepages()) {
         run->is_huge = true;  // under the lock: whoever puts a run beside it looks
         td_run_store_leave();
         td_os_advise_hugepages((void *)run->base, TD_SEGMENT_BYTES, true);
@@ -126,7 +127,7 @@ static bool add_segment_locked(void) {
         return has_descriptors;
     }
     struct td_segment *segment = td_run_to_segment(run, is_clean);
-    if (!segment->run.is_huge && !td_page_heap_wants_hugepages(TD_HUGE_HEAP_BYTES))
+    if (!segment->run.is_huge && !td_page_heap_wants_hugepages())
         td_early_segments_add_locked(segment);
     link_segment(segment);
     return true;

@@ -32,9 +32,8 @@ extern size_t td_backend_small_span_bytes;
 void td_backend_note_used(size_t bytes);
 void td_backend_note_unused(size_t bytes);
 
-// Whether fresh memory is to be given to the kernel as a place for hugepages once `heap_bytes` are in use. The lock is
-// held.
-bool td_page_heap_wants_hugepages(size_t heap_bytes);
+// Whether fresh memory is to be given to the kernel as a place for hugepages. The lock is held.
+bool td_page_heap_wants_hugepages(void);
 
 // ---- for the purge and the statistics; the lock is held
 

@@ -114,9 +114,6 @@
 // Bytes in use from which on a heap counts as large and is given hugepages: the last of them may stay half empty, and
 // so is the price of a few page faults saved in a small heap.
 #define TD_HUGE_HEAP_BYTES ((size_t)12 << 20)
-// The same for new objects of more than a segment, which programs do not always fill; for what such an object grows by,
-// it is the former.
-#define TD_HUGE_OBJECT_HEAP_BYTES ((size_t)64 << 20)
 
 // How much of what was given back is used again within a tick when hugepages that were split are made whole.
 #define TD_REUSED_BYTES_MIN ((size_t)4 << 20)

@@ -279,6 +279,14 @@ bool td_os_is_locked(void *address, size_t bytes) {
     return overlaps_locked(address_of(address), bytes);
 }
 
+bool td_os_is_resident(void *address) {
+    std::lock_guard<std::mutex> guard(mutex);
+    count_call();
+    unsigned char vector;
+    auto page = address_of(address) & -uintptr_t{4096};
+    return mincore(reinterpret_cast<void *>(page), 4096, &vector) != 0 || (vector & 1) != 0;
+}
+
 void *td_os_find_place(size_t bytes) {
     void *memory = td_os_map(bytes, bytes);
     if (memory != nullptr) {

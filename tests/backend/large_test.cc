@@ -206,7 +206,7 @@ class large_hugepages : public large {
 TEST_F(large_hugepages, are_for_large_heaps) {
     char *early = allocate(4 * mib);
     EXPECT_FALSE(wants_hugepages(early, 0));
-    make_heap_large(TD_HUGE_OBJECT_HEAP_BYTES);
+    make_heap_large(TD_HUGE_HEAP_BYTES);
     char *late = allocate(4 * mib);
     EXPECT_TRUE(wants_hugepages(late, 0));
     EXPECT_TRUE(wants_hugepages(late, 4 * mib - 1));
@@ -215,7 +215,7 @@ TEST_F(large_hugepages, are_for_large_heaps) {
 }
 
 TEST_F(large_hugepages, are_not_for_what_an_object_does_not_fill) {
-    make_heap_large(TD_HUGE_OBJECT_HEAP_BYTES);
+    make_heap_large(TD_HUGE_HEAP_BYTES);
     char *memory = allocate(4 * mib + 1);
     EXPECT_TRUE(wants_hugepages(memory, 4 * mib - 1));
     EXPECT_FALSE(wants_hugepages(memory, 4 * mib));
@@ -227,7 +227,7 @@ TEST_F(large_hugepages, are_not_for_what_an_object_does_not_fill) {
 }
 
 TEST_F(large_hugepages, are_not_where_an_object_fills_none) {
-    make_heap_large(TD_HUGE_OBJECT_HEAP_BYTES);
+    make_heap_large(TD_HUGE_HEAP_BYTES);
     char *memory = allocate(1500 * kib);
     EXPECT_FALSE(wants_hugepages(memory, 0));
     EXPECT_FALSE(td_page_map_run(memory)->is_huge);

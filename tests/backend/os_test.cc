@@ -94,6 +94,20 @@ TEST(os, tells_whether_a_part_is_locked_and_keeps_errno) {
     td_os_unmap(memory, 4 * page);
 }
 
+TEST(os, tells_whether_a_page_is_in_memory_and_keeps_errno) {
+    size_t page = td_os_page_bytes();
+    char *memory = static_cast<char *>(td_os_map(2 * mib, 2 * mib));
+    td_os_advise_hugepages(memory, 2 * mib, false);
+    memory[page] = 1;
+    errno = ENOTTY;
+    EXPECT_FALSE(td_os_is_resident(memory + page - 1));
+    EXPECT_TRUE(td_os_is_resident(memory + page));
+    EXPECT_TRUE(td_os_is_resident(memory + 2 * page - 1));
+    td_os_unmap(memory, 2 * mib);
+    EXPECT_TRUE(td_os_is_resident(memory)) << "nothing is there to be told";
+    EXPECT_EQ(errno, ENOTTY);
+}
+
 TEST(os, a_hugepage_has_the_contents_of_the_pages_before_and_errno_is_kept) {
     char *memory = static_cast<char *>(td_os_map(2 * mib, 2 * mib));
     td_os_advise_hugepages(memory, 2 * mib, false);

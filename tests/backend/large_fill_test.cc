@@ -1,0 +1,122 @@
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "tests/backend/fake_os.h"
+#include "tests/backend/large_fixture.h"
+#include "gtest/gtest.h"
+
+extern "C" {
+#include "backend/large_fill.h"
+#include "backend/page_map.h"
+#include "backend/run_store.h"
+}
+
+namespace {
+
+constexpr size_t remembered = 8;
+
+class large_fill : public large {
+  protected:
+    void SetUp() override {
+        while (td_run_store_unmap_one()) {
+            // What lies where something was before is no fresh memory.
+        }
+        while (td_backend_used_bytes < TD_HUGE_HEAP_BYTES) {
+            objects_.push_back(allocate(TD_MAX_SPAN_BYTES));
+        }
+    }
+
+    void TearDown() override {
+        for (char *memory : objects_) {
+            deallocate(memory);
+        }
+        td_backend_set_hugepages(TD_HUGEPAGES_AUTO);
+        large::TearDown();
+    }
+
+    // Fresh, and nothing in it is touched.
+    char *make(size_t size) {
+        bool is_zero = false;
+        auto *memory = static_cast<char *>(td_large_alloc(size, 16, &is_zero));
+        EXPECT_NE(memory, nullptr);
+        EXPECT_TRUE(is_zero);
+        objects_.push_back(memory);
+        return memory;
+    }
+
+    std::vector<char *> make_some(size_t count, size_t size) {
+        std::vector<char *> made;
+        for (size_t i = 0; i < count; i++) {
+            made.push_back(make(size));
+        }
+        return made;
+    }
+
+    void replace(char *object, char *other) { *std::find(objects_.begin(), objects_.end(), object) = other; }
+
+    static void fill(const std::vector<char *> &objects, size_t size) {
+        for (char *memory : objects) {
+            memset(memory, 1, size);
+        }
+    }
+
+    static bool is_huge(const char *memory) {
+        EXPECT_EQ(td_page_map_run(memory)->is_huge, fake_os::wants_hugepages(reinterpret_cast<uintptr_t>(memory)));
+        return td_page_map_run(memory)->is_huge;
+    }
+
+  private:
+    std::vector<char *> objects_;
+};
+
+TEST_F(large_fill, decides_which_new_objects_are_places_for_hugepages) {
+    std::vector<char *> objects = make_some(remembered, 4 * mib);
+    EXPECT_FALSE(is_huge(make(4 * mib)));
+    fill(objects, 4 * mib);
+    EXPECT_TRUE(is_huge(make(4 * mib)));
+}
+
+TEST_F(large_fill, does_not_matter_where_all_are_to_be) {
+    make_some(remembered, 4 * mib);
+    td_backend_set_hugepages(TD_HUGEPAGES_ALWAYS);
+    EXPECT_TRUE(is_huge(make(4 * mib)));
+}
+
+TEST_F(large_fill, does_not_matter_for_an_object_that_grows) {
+    char *memory = make_some(remembered, 4 * mib).back();
+    char *grown = static_cast<char *>(td_large_resize(memory, 8 * mib));
+    ASSERT_NE(grown, nullptr);
+    EXPECT_TRUE(td_page_map_run(grown)->is_huge);
+    EXPECT_TRUE(fake_os::wants_hugepages(reinterpret_cast<uintptr_t>(grown) + 4 * mib));
+    replace(memory, grown);
+}
+
+TEST_F(large_fill, of_the_last_objects_counts) {
+    fill(make_some(remembered, 4 * mib), 4 * mib);
+    EXPECT_TRUE(td_large_fill_is_likely());
+    make_some(remembered / 2, 4 * mib);
+    EXPECT_TRUE(td_large_fill_is_likely()) << "half of them";
+    make(4 * mib);
+    EXPECT_FALSE(td_large_fill_is_likely());
+}
+
+TEST_F(large_fill, is_weighed_by_bytes) {
+    fill(make_some(remembered, 2 * mib), 2 * mib);
+    char *reserve = make(32 * mib);
+    EXPECT_FALSE(td_large_fill_is_likely());
+    memset(reserve, 1, 32 * mib / 2);
+    EXPECT_FALSE(td_large_fill_is_likely()) << "less than half";
+    memset(reserve, 1, 32 * mib / 2 + 1);
+    EXPECT_TRUE(td_large_fill_is_likely());
+}
+
+TEST_F(large_fill, of_objects_that_fill_no_segment_does_not_count) {
+    fill(make_some(remembered, 2 * mib), 2 * mib);
+    make_some(remembered, 3 * mib / 2);
+    EXPECT_TRUE(td_large_fill_is_likely());
+}
+
+}  // namespace

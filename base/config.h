@@ -70,10 +70,12 @@
 // What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
 // The same for all threads' slabs together, for each CPU, no less than for one slab; but a few threads may have as much
-// as CPUs if they have much in use or pass it on, and each thread the least. A new one gets its share, if that is no
-// more than the first, and claims more as it needs it.
+// as CPUs, and each thread the least. A new one gets its share, if that is no more than the first, and claims more as
+// it needs it; beyond a small one only if the threads have much in use or pass it on.
 #define TD_THREADS_BUDGET_BYTES ((size_t)1 << 20)
-// Much in use is so many times as much in spans of small objects, the process's, as the few would have.
+#define TD_SLAB_BUDGET_SMALL_BYTES ((size_t)64 << 10)
+// Much is so many times as much: the process's spans of small objects as all threads would have, or what the slab's
+// thread has as the slab.
 #define TD_THREADS_BUDGET_TIMES 2
 #define TD_SLAB_BUDGET_FIRST_BYTES ((size_t)16 << 10)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)4 << 10)

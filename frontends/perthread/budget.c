@@ -34,22 +34,19 @@ void td_budget_begin(struct td_slab *slab) {
     td_add_relaxed(&claimed_bytes, slab->budget_bytes);
 }
 
-// Whether the threads that had the slab have so much in use of what they allocated, what it caches included, or have
-// passed as much on to others or taken from them.
-static bool balance_reaches(const struct td_slab *slab, size_t bytes) {
+// Whether a cache that large is of use: small objects take several times what all threads' would, or the threads that
+// had the slab have several times as much in use of what they allocated, what it caches included, or have passed as
+// much on to others or taken from them.
+static bool is_of_use(const struct td_slab *slab, size_t bytes, size_t threads) {
+    if (TD_THREADS_BUDGET_TIMES * bytes * threads <= td_middle_span_bytes())
+        return true;
     int64_t balance = td_load_relaxed(&slab->balance_bytes);
-    return (uint64_t)(balance < 0 ? -balance : balance) >= bytes;
+    return TD_THREADS_BUDGET_TIMES * bytes <= (uint64_t)(balance < 0 ? -balance : balance);
 }
 
-// Whether the slab may have so much whatever others have claimed.
-static bool is_due(const struct td_slab *slab, size_t bytes) {
-    size_t threads = td_load_relaxed(&thread_count);
-    if (bytes * threads <= total_budget_bytes)
-        return true;
-    // With some more threads than a few it falls fast, but not at once.
-    if (bytes * threads * threads > 2 * TD_SLAB_BUDGET_BYTES * few_threads * few_threads)
-        return false;
-    return TD_THREADS_BUDGET_TIMES * bytes * threads <= td_middle_span_bytes() || balance_reaches(slab, bytes);
+// Whether so many threads are few enough for as much each. With some more than a few it falls fast, but not at once.
+static bool may_few_have(size_t bytes, size_t threads) {
+    return bytes * threads * threads <= 2 * TD_SLAB_BUDGET_BYTES * few_threads * few_threads;
 }
 
 void td_budget_claim(struct td_slab *slab, size_t class_index) {
@@ -60,7 +57,12 @@ void td_budget_claim(struct td_slab *slab, size_t class_index) {
     // Each bin grows with a few slow paths of its own; the slab as a whole is to have had enough of them.
     if (td_slab_slow_paths(slab) * TD_SLOW_PATH_EARNS_BYTES < budget)
         return;
-    bool may_exceed = is_due(slab, 2 * budget);
+    size_t threads = td_load_relaxed(&thread_count);
+    bool is_useful = is_of_use(slab, 2 * budget, threads);
+    if (!is_useful && 2 * budget > TD_SLAB_BUDGET_SMALL_BYTES)
+        return;
+    // Its share, or what few may have, whatever others have claimed.
+    bool may_exceed = 2 * budget * threads <= total_budget_bytes || (is_useful && may_few_have(2 * budget, threads));
     // Most claims that fail do so here, without a store that all threads would wait for.
     if (!may_exceed && td_load_relaxed(&claimed_bytes) + budget > total_budget_bytes)
         return;

@@ -25,6 +25,8 @@ constexpr size_t warm_max = cpus * TD_WARM_SLABS;
 constexpr size_t few = cpus * TD_FEW_THREADS;
 constexpr size_t total_bytes = cpus * TD_THREADS_BUDGET_BYTES;
 static_assert(total_bytes >= TD_SLAB_BUDGET_BYTES, "what one thread may have");
+// A balance for the largest budget.
+constexpr int64_t much = TD_THREADS_BUDGET_TIMES * int64_t{TD_SLAB_BUDGET_BYTES};
 constexpr size_t thread_count = 8;
 
 void *allocate(struct td_slab *slab, size_t class_index) {
@@ -226,6 +228,9 @@ TEST_F(registry, budgets_grow_with_use_to_what_a_cpu_may_have) {
         slab->refills += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES / 4;
         slab->flushes += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES / 4;
         claim_all(slab);
+        EXPECT_EQ(slab->budget_bytes, size_t{TD_SLAB_BUDGET_SMALL_BYTES}) << "for who keeps nothing";
+        slab->balance_bytes = much;
+        claim_all(slab);
         EXPECT_EQ(slab->budget_bytes, size_t{TD_SLAB_BUDGET_BYTES}) << cpu_count << " CPUs";
         retire_thread(slab);
     }
@@ -266,11 +271,11 @@ size_t first_budgets(size_t count) {
 }
 
 TEST_F(registry, budgets_of_many_threads_do_not_grow_beyond_what_there_is_for_all) {
-    EXPECT_EQ(budgets_of_busy_threads(16), std::vector<size_t>(16, total_bytes / 16));
     EXPECT_LE(sum(budgets_of_busy_threads(100)), total_bytes);
     EXPECT_GT(sum(budgets_of_busy_threads(100)), first_budgets(100));
     std::vector<size_t> budgets = budgets_of_busy_threads(1000);
     EXPECT_EQ(sum(budgets), first_budgets(1000)) << "which is more than there is";
+    EXPECT_EQ(budgets_of_busy_threads(1000, much), budgets) << "whatever they keep";
     EXPECT_EQ(*std::min_element(budgets.begin(), budgets.end()), size_t{TD_SLAB_BUDGET_MIN_BYTES});
 }
 
@@ -278,21 +283,20 @@ TEST_F(registry, of_much_in_small_objects_few_threads_may_have_a_part) {
     if (few == 0) {
         GTEST_SKIP() << "no threads are few";
     }
-    size_t in_all = sum(budgets_of_busy_threads(few));
-    EXPECT_LE(in_all, total_bytes);
+    std::vector<size_t> small(few, TD_SLAB_BUDGET_SMALL_BYTES);
+    EXPECT_EQ(budgets_of_busy_threads(few), small);
     fake_middle::set_span_bytes(TD_THREADS_BUDGET_TIMES * (few / 2) * size_t{TD_SLAB_BUDGET_BYTES});
     EXPECT_EQ(budgets_of_busy_threads(few), std::vector<size_t>(few, TD_SLAB_BUDGET_BYTES / 2));
     EXPECT_EQ(budgets_of_busy_threads(2), std::vector<size_t>(2, TD_SLAB_BUDGET_BYTES)) << "what a CPU may have";
     EXPECT_EQ(sum(budgets_of_busy_threads(64 * few)), first_budgets(64 * few)) << "which are not few";
     fake_middle::set_span_bytes(0);
-    EXPECT_EQ(sum(budgets_of_busy_threads(few)), in_all);
+    EXPECT_EQ(budgets_of_busy_threads(few), small);
 }
 
 TEST_F(registry, few_threads_that_keep_or_pass_on_much_may_have_what_cpus_have) {
     if (few == 0) {
         GTEST_SKIP() << "no threads are few";
     }
-    const auto much = static_cast<int64_t>(TD_SLAB_BUDGET_BYTES);
     for (int64_t balance : {much, -much}) {
         EXPECT_EQ(budgets_of_busy_threads(few, balance), std::vector<size_t>(few, TD_SLAB_BUDGET_BYTES));
         EXPECT_EQ(budgets_of_busy_threads(2 * few, balance), std::vector<size_t>(2 * few, TD_SLAB_BUDGET_BYTES / 2));
@@ -307,6 +311,7 @@ TEST_F(registry, a_thread_may_have_its_share_whatever_slabs_of_others_hold) {
     slabs[0]->budget_bytes = total_bytes;
     td_budget_fork_child(1, total_bytes + slabs[1]->budget_bytes);
     slabs[1]->refills += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES;
+    slabs[1]->balance_bytes = much;
     claim_all(slabs[1]);
     EXPECT_EQ(slabs[1]->budget_bytes, total_bytes);
     td_registry_retire(slabs[0]);

@@ -55,24 +55,26 @@ static struct td_segment_run *take_run_locked(size_t align_segments, size_t byte
     return run;
 }
 
-// Ends what `take_run_locked` has begun. The tail of one that is to grow is listed when it has moved there.
-static void hand_out_locked(struct td_segment_run *run, enum run_use use) {
-    if (run->bytes >= TD_SEGMENT_BYTES)
+// Ends what `take_run_locked` has begun. An object that grows has its tail listed when it has moved there.
+static void hand_out_locked(struct td_segment_run *run, enum run_use use, bool is_fresh) {
+    if (use == FOR_GROWN_OBJECT)
+        return;
+    if (is_fresh)
         td_large_fill_note_locked(run);
-    if (use == FOR_NEW_OBJECT)
-        td_large_tail_list(run);
+    td_large_tail_list(run);
 }
 
-// The same for a fresh run of a large heap, without the lock: makes it a place for hugepages if it is to be filled.
+// The same for a fresh run of a large heap, the caller's, without the lock: a place for hugepages, if it was one before
+// or is likely to be filled.
 static void hand_out_fresh(struct td_segment_run *run, enum run_use use) {
-    bool is_place =
-        use == FOR_GROWN_OBJECT || td_run_store_hugepages() == TD_HUGEPAGES_ALWAYS || td_large_fill_is_likely();
+    bool is_place = run->is_huge || use == FOR_GROWN_OBJECT || td_run_store_hugepages() == TD_HUGEPAGES_ALWAYS ||
+                    td_large_fill_is_likely(run->bytes);
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     if (is_place) {
         run->is_huge = true;
         run->tail = TD_TAIL_DIRTY;
     }
-    hand_out_locked(run, use);
+    hand_out_locked(run, use, true);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     if (is_place)
         advise_hugepages(run, 0, run->bytes);
@@ -84,11 +86,11 @@ static struct td_segment_run *alloc_run(size_t bytes, size_t alignment, enum run
     while (td_run_store_enter()) {
         bool wants_hugepages = bytes >= TD_SEGMENT_BYTES && td_page_heap_wants_hugepages();
         struct td_segment_run *run = take_run_locked(align_segments, bytes, is_zero);
-        bool is_for_hugepages = wants_hugepages && run != NULL && *is_zero;
-        if (run != NULL && !is_for_hugepages)
-            hand_out_locked(run, use);
+        bool is_candidate = run != NULL && *is_zero && wants_hugepages;
+        if (run != NULL && !is_candidate)
+            hand_out_locked(run, use, *is_zero);
         td_run_store_leave();
-        if (is_for_hugepages)
+        if (is_candidate)
             hand_out_fresh(run, use);
         if (run != NULL)
             return run;
@@ -283,6 +285,7 @@ static void *move_run(struct td_segment_run *run, size_t bytes) {
     if (target->segments == segments_of(run->bytes))
         target->tail = TD_TAIL_DIRTY;  // and the tail, which was on its way to the system
     td_large_tail_list(target);
+    td_large_fill_forget_locked(run);
     free_run_locked(run, 0);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     return to;

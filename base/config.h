@@ -71,12 +71,14 @@
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
 // The same for all threads' slabs together, for each CPU, no less than for one slab; but a few threads may have as much
 // as CPUs, and each thread the least. A new one gets its share, if that is no more than the first, and claims more as
-// it needs it; beyond a small one only if the threads have much in use or pass it on.
+// it needs it; beyond a small one if its threads have much in use or pass it on, or where it is too small for an
+// object.
 #define TD_THREADS_BUDGET_BYTES ((size_t)1 << 20)
 #define TD_SLAB_BUDGET_SMALL_BYTES ((size_t)64 << 10)
-// Much is so many times as much: the process's spans of small objects as all threads would have, or what the slab's
-// thread has as the slab.
+// Much in use is so many times what would be cached.
 #define TD_THREADS_BUDGET_TIMES 2
+// Too small is a budget if one of so many slow paths is for want of a bin's first slots.
+#define TD_UNSERVED_SHARE 4
 #define TD_SLAB_BUDGET_FIRST_BYTES ((size_t)16 << 10)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)4 << 10)
 // What a slow path adds to the budget that a thread's slab may claim: who seldom walks one does with little.

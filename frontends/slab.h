@@ -89,6 +89,7 @@ struct td_slab {
     int64_t balance_bytes;   // statistic; what was fetched for it, less what was returned, since it was reset
     uint64_t refills;        // statistic
     uint64_t flushes;        // statistic
+    uint64_t unserved;       // statistic; of both, those for want of a bin's first slots
     uint64_t activity_seen;  // guarded by the maintenance lock: what `activity` was
     uint32_t idle_ticks;     // guarded by the maintenance lock; of a warm slab by its registry
     uint32_t swaps;          // a hint; how often stacks changed roles without the policy
@@ -127,10 +128,14 @@ static inline size_t td_slab_region_slots(size_t class_index, enum td_region reg
     return td_min(slots[region], td_class_info[class_index].bin_max);
 }
 
-// What a bin of the class holds at first, in bytes of objects.
-static inline size_t td_slab_first_bytes(size_t class_index) {
+// Whether the bin of the class may hold nothing, and the budget has no room for what it would hold at first. Owner
+// only.
+static inline bool td_slab_lacks_first_slots(const struct td_slab *slab, size_t class_index) {
     const struct td_class_info *info = &td_class_info[class_index];
-    return td_min(info->bin_max, TD_BIN_MIN) * (size_t)info->object_bytes;
+    const struct td_slab_bin *bin = &slab->bins[class_index];
+    int64_t first_bytes = (int64_t)td_min(info->bin_max, TD_BIN_MIN) * info->object_bytes;
+    return bin->free_top == bin->free_bottom && bin->free_room == 0 &&
+           td_load_relaxed(&slab->capacity_bytes) + first_bytes > (int64_t)slab->budget_bytes;
 }
 
 // What a link in `slot` has in its low bits.

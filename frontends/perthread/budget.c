@@ -34,10 +34,10 @@ void td_budget_begin(struct td_slab *slab) {
     td_add_relaxed(&claimed_bytes, slab->budget_bytes);
 }
 
-// Whether a cache that large is of use: small objects take several times what all threads' would, or the threads that
-// had the slab have several times as much in use of what they allocated, what it caches included, or have passed as
-// much on to others or taken from them.
-static bool is_of_use(const struct td_slab *slab, size_t bytes, size_t threads) {
+// Whether so much more is in use than all threads would have then, by small objects, or than the slab would, by its
+// balance: what the threads that had it have of what they allocated, what it caches included, or have passed on to
+// others or taken from them.
+static bool has_much_in_use(const struct td_slab *slab, size_t bytes, size_t threads) {
     if (TD_THREADS_BUDGET_TIMES * bytes * threads <= td_middle_span_bytes())
         return true;
     int64_t balance = td_load_relaxed(&slab->balance_bytes);
@@ -51,18 +51,23 @@ static bool may_few_have(size_t bytes, size_t threads) {
 
 void td_budget_claim(struct td_slab *slab, size_t class_index) {
     size_t budget = slab->budget_bytes;
+    bool lacks_slots = td_slab_lacks_first_slots(slab, class_index);
+    if (lacks_slots)
+        td_store_relaxed(&slab->unserved, slab->unserved + 1);
     bool is_used = (size_t)td_load_relaxed(&slab->capacity_bytes) >= budget / 2;
-    if ((!is_used && td_slab_first_bytes(class_index) <= budget) || budget >= TD_SLAB_BUDGET_BYTES)
+    if ((!is_used && !lacks_slots) || budget >= TD_SLAB_BUDGET_BYTES)
         return;
     // Each bin grows with a few slow paths of its own; the slab as a whole is to have had enough of them.
-    if (td_slab_slow_paths(slab) * TD_SLOW_PATH_EARNS_BYTES < budget)
+    uint64_t slow_paths = td_slab_slow_paths(slab);
+    if (slow_paths * TD_SLOW_PATH_EARNS_BYTES < budget)
         return;
     size_t threads = td_load_relaxed(&thread_count);
-    bool is_useful = is_of_use(slab, 2 * budget, threads);
-    if (!is_useful && 2 * budget > TD_SLAB_BUDGET_SMALL_BYTES)
+    bool has_much = has_much_in_use(slab, 2 * budget, threads);
+    bool is_starved = lacks_slots && slab->unserved * TD_UNSERVED_SHARE >= slow_paths;
+    if (2 * budget > TD_SLAB_BUDGET_SMALL_BYTES && !has_much && !is_starved)
         return;
     // Its share, or what few may have, whatever others have claimed.
-    bool may_exceed = 2 * budget * threads <= total_budget_bytes || (is_useful && may_few_have(2 * budget, threads));
+    bool may_exceed = 2 * budget * threads <= total_budget_bytes || (has_much && may_few_have(2 * budget, threads));
     // Most claims that fail do so here, without a store that all threads would wait for.
     if (!may_exceed && td_load_relaxed(&claimed_bytes) + budget > total_budget_bytes)
         return;

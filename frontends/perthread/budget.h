@@ -1,8 +1,9 @@
 // What the threads' caches may hold: each slab a budget, and all of them together no more than there is for the
-// process, but that each thread may have the least, and its share, and few threads as much as CPUs have. Beyond
-// TD_SLAB_BUDGET_SMALL_BYTES a slab has a larger one only if the program's spans of small objects are
+// process, but that each thread may have the least, and its share, and few threads as much as CPUs have. One of more
+// than TD_SLAB_BUDGET_SMALL_BYTES is for slabs whose threads have much in use: the program's spans of small objects are
 // TD_THREADS_BUDGET_TIMES what all threads would have then, or the slab's balance is TD_THREADS_BUDGET_TIMES as far
-// from 0.
+// from 0. Or for those that lack a bin's first slots in one of TD_UNSERVED_SHARE slow paths or more, as a thread does
+// that allocates and frees one large object after the other.
 #ifndef FRONTENDS_PERTHREAD_BUDGET_H_
 #define FRONTENDS_PERTHREAD_BUDGET_H_
 
@@ -23,8 +24,8 @@ bool td_budget_are_few(size_t threads);
 // Gives a slab that has no budget the one that a thread begins with.
 void td_budget_begin(struct td_slab *slab);
 // Doubles the budget of a slab that uses half of it, or whose bin of the class could not have its first slots, as far
-// as the slab has earned it by slow paths, it is of use, and all that there is, or this slab's share of it, or that
-// threads are few, allows.
+// as the slab has earned it by slow paths, and all that there is, or this slab's share of it, or that threads are few,
+// allows. Beyond a small one by the rule above.
 void td_budget_claim(struct td_slab *slab, size_t class_index);
 // Takes the slab's budget away.
 void td_budget_end(struct td_slab *slab);

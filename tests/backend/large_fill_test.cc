@@ -63,6 +63,8 @@ class large_fill : public large {
         }
     }
 
+    static bool is_likely() { return td_large_fill_is_likely(TD_FILL_MIN_BYTES); }
+
     static bool is_huge(const char *memory) {
         EXPECT_EQ(td_page_map_run(memory)->is_huge, fake_os::wants_hugepages(reinterpret_cast<uintptr_t>(memory)));
         return td_page_map_run(memory)->is_huge;
@@ -77,46 +79,86 @@ TEST_F(large_fill, decides_which_new_objects_are_places_for_hugepages) {
     EXPECT_FALSE(is_huge(make(4 * mib)));
     fill(objects, 4 * mib);
     EXPECT_TRUE(is_huge(make(4 * mib)));
+    EXPECT_FALSE(is_huge(make(4 * mib - TD_PAGE_BYTES))) << "which would be filled at its first touch";
 }
 
 TEST_F(large_fill, does_not_matter_where_all_are_to_be) {
     make_some(remembered, 4 * mib);
     td_backend_set_hugepages(TD_HUGEPAGES_ALWAYS);
     EXPECT_TRUE(is_huge(make(4 * mib)));
+    EXPECT_TRUE(is_huge(make(2 * mib)));
 }
 
 TEST_F(large_fill, does_not_matter_for_an_object_that_grows) {
     char *memory = make_some(remembered, 4 * mib).back();
-    char *grown = static_cast<char *>(td_large_resize(memory, 8 * mib));
+    char *grown = static_cast<char *>(td_large_resize(memory, 640 * mib));
     ASSERT_NE(grown, nullptr);
-    EXPECT_TRUE(td_page_map_run(grown)->is_huge);
-    EXPECT_TRUE(fake_os::wants_hugepages(reinterpret_cast<uintptr_t>(grown) + 4 * mib));
+    ASSERT_NE(grown, memory) << "so it has a new run";
+    EXPECT_TRUE(is_huge(grown));
     replace(memory, grown);
 }
 
 TEST_F(large_fill, of_the_last_objects_counts) {
     fill(make_some(remembered, 4 * mib), 4 * mib);
-    EXPECT_TRUE(td_large_fill_is_likely());
+    EXPECT_TRUE(is_likely());
     make_some(remembered / 2, 4 * mib);
-    EXPECT_TRUE(td_large_fill_is_likely()) << "half of them";
+    EXPECT_TRUE(is_likely()) << "half of them";
     make(4 * mib);
-    EXPECT_FALSE(td_large_fill_is_likely());
+    EXPECT_FALSE(is_likely());
 }
 
 TEST_F(large_fill, is_weighed_by_bytes) {
-    fill(make_some(remembered, 2 * mib), 2 * mib);
-    char *reserve = make(32 * mib);
-    EXPECT_FALSE(td_large_fill_is_likely());
-    memset(reserve, 1, 32 * mib / 2);
-    EXPECT_FALSE(td_large_fill_is_likely()) << "less than half";
-    memset(reserve, 1, 32 * mib / 2 + 1);
-    EXPECT_TRUE(td_large_fill_is_likely());
+    fill(make_some(remembered, 4 * mib), 4 * mib);
+    char *reserve = make(64 * mib);
+    EXPECT_FALSE(is_likely());
+    memset(reserve, 1, 64 * mib / 2);
+    EXPECT_FALSE(is_likely()) << "less than half";
+    memset(reserve, 1, 64 * mib / 2 + 1);
+    EXPECT_TRUE(is_likely());
 }
 
-TEST_F(large_fill, of_objects_that_fill_no_segment_does_not_count) {
-    fill(make_some(remembered, 2 * mib), 2 * mib);
-    make_some(remembered, 3 * mib / 2);
-    EXPECT_TRUE(td_large_fill_is_likely());
+TEST_F(large_fill, of_objects_that_fill_one_hugepage_at_most_does_not_count) {
+    fill(make_some(remembered, 4 * mib), 4 * mib);
+    make_some(remembered, 4 * mib - TD_PAGE_BYTES);
+    EXPECT_TRUE(is_likely());
+}
+
+// What another object has left there says nothing of this one.
+TEST_F(large_fill, of_memory_that_is_not_fresh_does_not_count) {
+    make_some(remembered, 4 * mib);
+    char *memory = allocate(4 * mib);
+    memset(memory, 1, 4 * mib);
+    for (size_t i = 0; i < remembered; i++) {
+        deallocate(memory);
+        memory = allocate(4 * mib);
+        ASSERT_EQ(memory[0], 1);
+    }
+    deallocate(memory);
+    EXPECT_FALSE(is_likely());
+}
+
+TEST_F(large_fill, of_an_object_that_has_moved_counts_no_more) {
+    fill(make_some(remembered, 4 * mib), 4 * mib);
+    char *memory = make(64 * mib);
+    memset(memory, 1, 64 * mib);
+    EXPECT_TRUE(is_likely());
+    char *moved = static_cast<char *>(td_large_resize(memory, 640 * mib));
+    ASSERT_NE(moved, nullptr);
+    ASSERT_NE(moved, memory);
+    replace(memory, moved);
+    EXPECT_TRUE(is_likely()) << "though nothing is there";
+}
+
+TEST_F(large_fill, is_not_likely_where_there_are_no_objects) {
+    std::vector<char *> objects = make_some(remembered, 4 * mib);
+    fill(objects, 4 * mib);
+    EXPECT_TRUE(is_likely());
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    for (char *memory : objects) {
+        td_large_fill_forget_locked(td_page_map_run(memory));
+    }
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    EXPECT_FALSE(is_likely());
 }
 
 }  // namespace

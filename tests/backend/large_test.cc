@@ -189,6 +189,14 @@ class large_hugepages : public large {
         large::TearDown();
     }
 
+    // Objects that are filled, so that later ones are taken to be.
+    void fill_some() {
+        for (int i = 0; i < 8; i++) {
+            heap_.push_back(allocate(4 * mib));
+            memset(heap_.back(), 1, 4 * mib);
+        }
+    }
+
     void make_heap_large(size_t bytes) {
         while (td_backend_used_bytes < bytes) {
             heap_.push_back(allocate(TD_MAX_SPAN_BYTES));
@@ -207,6 +215,7 @@ TEST_F(large_hugepages, are_for_large_heaps) {
     char *early = allocate(4 * mib);
     EXPECT_FALSE(wants_hugepages(early, 0));
     make_heap_large(TD_HUGE_HEAP_BYTES);
+    fill_some();
     char *late = allocate(4 * mib);
     EXPECT_TRUE(wants_hugepages(late, 0));
     EXPECT_TRUE(wants_hugepages(late, 4 * mib - 1));
@@ -214,8 +223,9 @@ TEST_F(large_hugepages, are_for_large_heaps) {
     deallocate(late);
 }
 
-TEST_F(large_hugepages, are_not_for_what_an_object_does_not_fill) {
+TEST_F(large_hugepages, are_not_where_an_object_ends) {
     make_heap_large(TD_HUGE_HEAP_BYTES);
+    fill_some();
     char *memory = allocate(4 * mib + 1);
     EXPECT_TRUE(wants_hugepages(memory, 4 * mib - 1));
     EXPECT_FALSE(wants_hugepages(memory, 4 * mib));

@@ -201,6 +201,7 @@ TEST_F(registry, of_a_fork_only_the_callers_slab_and_warm_ones_keep_their_object
 // Claims more, as a thread does whose bins fill its budget.
 void claim(struct td_slab *slab) {
     slab->capacity_bytes = static_cast<int64_t>(slab->budget_bytes);
+    slab->bins[small_class].free_room = 1;
     td_budget_claim(slab, small_class);
 }
 
@@ -234,6 +235,28 @@ TEST_F(registry, budgets_grow_with_use_to_what_a_cpu_may_have) {
         EXPECT_EQ(slab->budget_bytes, size_t{TD_SLAB_BUDGET_BYTES}) << cpu_count << " CPUs";
         retire_thread(slab);
     }
+}
+
+// The budget of a slab, with nothing in use, after slow paths of which one in `period` is for want of a large object's
+// slots.
+size_t budget_where_slots_are_missed(uint64_t period) {
+    constexpr size_t large_class = TD_CLASS_COUNT - 1;
+    struct td_slab *slab = begin_thread();
+    slab->capacity_bytes = 1;
+    for (int i = 0; i < 1000; i++) {
+        slab->refills += period;
+        td_budget_claim(slab, large_class);
+    }
+    size_t budget = slab->budget_bytes;
+    EXPECT_EQ(td_slab_lacks_first_slots(slab, large_class), budget == TD_SLAB_BUDGET_SMALL_BYTES);
+    retire_thread(slab);
+    return budget;
+}
+
+TEST_F(registry, a_budget_that_is_too_small_for_what_a_thread_allocates_all_the_time_grows) {
+    EXPECT_GT(budget_where_slots_are_missed(1), TD_BIN_MIN * TD_MAX_SMALL_BYTES);
+    EXPECT_GT(budget_where_slots_are_missed(TD_UNSERVED_SHARE), TD_BIN_MIN * TD_MAX_SMALL_BYTES);
+    EXPECT_EQ(budget_where_slots_are_missed(2 * TD_UNSERVED_SHARE), size_t{TD_SLAB_BUDGET_SMALL_BYTES});
 }
 
 // So many threads at once, which in turns claim what they may, and have walked slow paths enough for all there is.

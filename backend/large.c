@@ -68,7 +68,7 @@ static void hand_out_locked(struct td_segment_run *run, enum run_use use, bool i
 // or is likely to be filled.
 static void hand_out_fresh(struct td_segment_run *run, enum run_use use) {
     bool is_place = run->is_huge || use == FOR_GROWN_OBJECT || td_run_store_hugepages() == TD_HUGEPAGES_ALWAYS ||
-                    td_large_fill_is_likely(run->bytes);
+                    td_large_fill_is_likely();
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     if (is_place) {
         run->is_huge = true;

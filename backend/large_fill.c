@@ -30,9 +30,7 @@ void td_large_fill_forget_locked(const struct td_segment_run *run) {
             td_store_relaxed(&last[i].bytes, 0);
 }
 
-bool td_large_fill_is_likely(size_t bytes) {
-    if (bytes < TD_FILL_MIN_BYTES)
-        return false;
+bool td_large_fill_is_likely(void) {
     size_t all_bytes = 0;
     size_t filled_bytes = 0;
     for (size_t i = 0; i < LAST_MAX; i++) {

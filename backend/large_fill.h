@@ -8,8 +8,8 @@
 
 #include "backend/segment.h"
 
-// Shorter objects neither count nor are likely to be filled: the first touch of a hugepage makes it resident as a
-// whole, so where an object fills only one, nobody could tell afterwards.
+// Shorter objects do not count: the first touch of a hugepage makes it resident as a whole, so where an object has only
+// one, nobody can tell afterwards.
 #define TD_FILL_MIN_BYTES (2 * TD_SEGMENT_BYTES)
 
 #pragma GCC visibility push(hidden)
@@ -23,9 +23,9 @@ void td_large_fill_forget_locked(const struct td_segment_run *run);
 
 // ---- without the lock
 
-// Whether a new object of `bytes` is likely to be filled: those with half of the last ones' bytes are, or more. False
-// if there are none. Takes a few system calls.
-bool td_large_fill_is_likely(size_t bytes);
+// Whether a new object is likely to be filled: those with half of the last ones' bytes are, or more. False if there are
+// none. Takes a few system calls.
+bool td_large_fill_is_likely(void);
 
 #pragma GCC visibility pop
 

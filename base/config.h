@@ -78,7 +78,7 @@
 // Much in use is so many times what would be cached.
 #define TD_THREADS_BUDGET_TIMES 2
 // Too small is a budget if one of so many slow paths is for want of a bin's first slots.
-#define TD_UNSERVED_SHARE 4
+#define TD_UNSERVED_SHARE 8
 #define TD_SLAB_BUDGET_FIRST_BYTES ((size_t)16 << 10)
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)4 << 10)
 // What a slow path adds to the budget that a thread's slab may claim: who seldom walks one does with little.

@@ -63,7 +63,7 @@ void td_budget_claim(struct td_slab *slab, size_t class_index) {
         return;
     size_t threads = td_load_relaxed(&thread_count);
     bool has_much = has_much_in_use(slab, 2 * budget, threads);
-    bool is_starved = lacks_slots && slab->unserved * TD_UNSERVED_SHARE >= slow_paths;
+    bool is_starved = lacks_slots && slab->unserved * TD_UNSERVED_SHARE >= slow_paths + td_load_relaxed(&slab->swaps);
     if (2 * budget > TD_SLAB_BUDGET_SMALL_BYTES && !has_much && !is_starved)
         return;
     // Its share, or what few may have, whatever others have claimed.

@@ -237,14 +237,15 @@ TEST_F(registry, budgets_grow_with_use_to_what_a_cpu_may_have) {
     }
 }
 
-// The budget of a slab, with nothing in use, after slow paths of which one in `period` is for want of a large object's
-// slots.
-size_t budget_where_slots_are_missed(uint64_t period) {
+// The budget of a slab, with nothing in use, after slow paths and changes of roles of which one in `period` is for want
+// of a large object's slots.
+size_t budget_where_slots_are_missed(uint32_t period) {
     constexpr size_t large_class = TD_CLASS_COUNT - 1;
     struct td_slab *slab = begin_thread();
     slab->capacity_bytes = 1;
     for (int i = 0; i < 1000; i++) {
-        slab->refills += period;
+        slab->refills++;
+        slab->swaps += period - 1;
         td_budget_claim(slab, large_class);
     }
     size_t budget = slab->budget_bytes;

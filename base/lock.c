@@ -16,7 +16,7 @@ enum { LOCK_FREE = 0, LOCK_HELD = 1, LOCK_WAITED_FOR = 2 };
 // help.
 #define SPIN_LIMIT 60
 // With far more threads than CPUs, sleeping at once left CPUs idle; yielding much longer slowed producers and consumers
-// down: see docs/performance.md.
+// down: see docs/trials.md.
 #define YIELD_LIMIT 3
 
 static uint64_t contended_count;  // statistic

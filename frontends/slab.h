@@ -128,14 +128,13 @@ static inline size_t td_slab_region_slots(size_t class_index, enum td_region reg
     return td_min(slots[region], td_class_info[class_index].bin_max);
 }
 
-// Whether the bin of the class may hold nothing, and the budget has no room for what it would hold at first. Owner
+// Whether the bin of the class may hold nothing, and what it would hold at first is more than half of the budget. Owner
 // only.
 static inline bool td_slab_lacks_first_slots(const struct td_slab *slab, size_t class_index) {
     const struct td_class_info *info = &td_class_info[class_index];
     const struct td_slab_bin *bin = &slab->bins[class_index];
-    int64_t first_bytes = (int64_t)td_min(info->bin_max, TD_BIN_MIN) * info->object_bytes;
-    return bin->free_top == bin->free_bottom && bin->free_room == 0 &&
-           td_load_relaxed(&slab->capacity_bytes) + first_bytes > (int64_t)slab->budget_bytes;
+    size_t first_bytes = td_min(info->bin_max, TD_BIN_MIN) * (size_t)info->object_bytes;
+    return bin->free_top == bin->free_bottom && bin->free_room == 0 && 2 * first_bytes > slab->budget_bytes;
 }
 
 // What a link in `slot` has in its low bits.

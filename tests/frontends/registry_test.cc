@@ -242,7 +242,6 @@ TEST_F(registry, budgets_grow_with_use_to_what_a_cpu_may_have) {
 size_t budget_where_slots_are_missed(uint32_t period) {
     constexpr size_t large_class = TD_CLASS_COUNT - 1;
     struct td_slab *slab = begin_thread();
-    slab->capacity_bytes = 1;
     for (int i = 0; i < 1000; i++) {
         slab->refills++;
         slab->swaps += period - 1;

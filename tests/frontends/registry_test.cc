@@ -259,6 +259,17 @@ TEST_F(registry, a_budget_that_is_too_small_for_what_a_thread_allocates_all_the_
     EXPECT_EQ(budget_where_slots_are_missed(2 * TD_UNSERVED_SHARE), size_t{TD_SLAB_BUDGET_SMALL_BYTES});
 }
 
+TEST_F(registry, a_budget_does_not_grow_for_small_objects_where_large_ones_lack_slots) {
+    struct td_slab *slab = begin_thread();
+    for (int i = 0; i < 1000; i++) {
+        slab->refills++;
+        slab->unserved++;
+        claim(slab);
+    }
+    EXPECT_EQ(slab->budget_bytes, size_t{TD_SLAB_BUDGET_SMALL_BYTES});
+    retire_thread(slab);
+}
+
 // So many threads at once, which in turns claim what they may, and have walked slow paths enough for all there is.
 std::vector<size_t> budgets_of_busy_threads(size_t count, int64_t balance = 0) {
     std::vector<struct td_slab *> slabs;

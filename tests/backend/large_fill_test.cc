@@ -18,23 +18,16 @@ namespace {
 
 constexpr size_t remembered = 8;
 
-class large_fill : public large {
+class large_fill : public large_heap {
   protected:
     void SetUp() override {
-        while (td_run_store_unmap_one()) {
-            // What lies where something was before is no fresh memory.
-        }
-        while (td_backend_used_bytes < TD_HUGE_HEAP_BYTES) {
-            objects_.push_back(allocate(TD_MAX_SPAN_BYTES));
-        }
+        large_heap::SetUp();
+        make_heap_large();
     }
 
     void TearDown() override {
-        for (char *memory : objects_) {
-            deallocate(memory);
-        }
         td_backend_set_hugepages(TD_HUGEPAGES_AUTO);
-        large::TearDown();
+        large_heap::TearDown();
     }
 
     // Fresh, and nothing in it is touched.
@@ -43,8 +36,7 @@ class large_fill : public large {
         auto *memory = static_cast<char *>(td_large_alloc(size, 16, &is_zero));
         EXPECT_NE(memory, nullptr);
         EXPECT_TRUE(is_zero);
-        objects_.push_back(memory);
-        return memory;
+        return keep(memory);
     }
 
     std::vector<char *> make_some(size_t count, size_t size) {
@@ -63,15 +55,10 @@ class large_fill : public large {
         }
     }
 
-    static bool is_likely() { return td_large_fill_is_likely(); }
-
     static bool is_huge(const char *memory) {
         EXPECT_EQ(td_page_map_run(memory)->is_huge, fake_os::wants_hugepages(reinterpret_cast<uintptr_t>(memory)));
         return td_page_map_run(memory)->is_huge;
     }
-
-  private:
-    std::vector<char *> objects_;
 };
 
 TEST_F(large_fill, decides_which_new_objects_are_places_for_hugepages) {
@@ -100,27 +87,27 @@ TEST_F(large_fill, does_not_matter_for_an_object_that_grows) {
 
 TEST_F(large_fill, of_the_last_objects_counts) {
     fill(make_some(remembered, 4 * mib), 4 * mib);
-    EXPECT_TRUE(is_likely());
+    EXPECT_TRUE(td_large_fill_is_likely());
     make_some(remembered / 2, 4 * mib);
-    EXPECT_TRUE(is_likely()) << "half of them";
+    EXPECT_TRUE(td_large_fill_is_likely()) << "half of them";
     make(4 * mib);
-    EXPECT_FALSE(is_likely());
+    EXPECT_FALSE(td_large_fill_is_likely());
 }
 
 TEST_F(large_fill, is_weighed_by_bytes) {
     fill(make_some(remembered, 4 * mib), 4 * mib);
     char *reserve = make(64 * mib);
-    EXPECT_FALSE(is_likely());
+    EXPECT_FALSE(td_large_fill_is_likely());
     memset(reserve, 1, 64 * mib / 2);
-    EXPECT_FALSE(is_likely()) << "less than half";
+    EXPECT_FALSE(td_large_fill_is_likely()) << "less than half";
     memset(reserve, 1, 64 * mib / 2 + 1);
-    EXPECT_TRUE(is_likely());
+    EXPECT_TRUE(td_large_fill_is_likely());
 }
 
 TEST_F(large_fill, of_objects_that_fill_one_hugepage_at_most_does_not_count) {
     fill(make_some(remembered, 4 * mib), 4 * mib);
     make_some(remembered, 4 * mib - TD_PAGE_BYTES);
-    EXPECT_TRUE(is_likely());
+    EXPECT_TRUE(td_large_fill_is_likely());
 }
 
 // What another object has left there says nothing of this one.
@@ -134,31 +121,31 @@ TEST_F(large_fill, of_memory_that_is_not_fresh_does_not_count) {
         ASSERT_EQ(memory[0], 1);
     }
     deallocate(memory);
-    EXPECT_FALSE(is_likely());
+    EXPECT_FALSE(td_large_fill_is_likely());
 }
 
 TEST_F(large_fill, of_an_object_that_has_moved_counts_no_more) {
     fill(make_some(remembered, 4 * mib), 4 * mib);
     char *memory = make(64 * mib);
     memset(memory, 1, 64 * mib);
-    EXPECT_TRUE(is_likely());
+    EXPECT_TRUE(td_large_fill_is_likely());
     char *moved = static_cast<char *>(td_large_resize(memory, 640 * mib));
     ASSERT_NE(moved, nullptr);
     ASSERT_NE(moved, memory);
     replace(memory, moved);
-    EXPECT_TRUE(is_likely()) << "though nothing is there";
+    EXPECT_TRUE(td_large_fill_is_likely()) << "though nothing is there";
 }
 
 TEST_F(large_fill, is_not_likely_where_there_are_no_objects) {
     std::vector<char *> objects = make_some(remembered, 4 * mib);
     fill(objects, 4 * mib);
-    EXPECT_TRUE(is_likely());
+    EXPECT_TRUE(td_large_fill_is_likely());
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     for (char *memory : objects) {
         td_large_fill_forget_locked(td_page_map_run(memory));
     }
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    EXPECT_FALSE(is_likely());
+    EXPECT_FALSE(td_large_fill_is_likely());
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <vector>
 
 #include "tests/backend/fake_os.h"
 #include "gtest/gtest.h"
@@ -12,6 +13,7 @@ extern "C" {
 #include "backend/backend.h"
 #include "backend/large.h"
 #include "backend/page_heap.h"
+#include "backend/run_store.h"
 #include "base/size_class.h"
 }
 
@@ -69,6 +71,36 @@ class large : public testing::Test {
         EXPECT_EQ(stats.dirty_bytes + stats.clean_bytes, stats.mapped_bytes) << "a test lost memory";
         td_backend_check();
     }
+};
+
+// The same over fresh memory, and with other objects that stay until the test ends.
+class large_heap : public large {
+  protected:
+    void SetUp() override {
+        while (td_run_store_unmap_one()) {
+            // A place for hugepages stays one, and what something was in before is not fresh.
+        }
+    }
+
+    void TearDown() override {
+        for (char *memory : objects_) {
+            deallocate(memory);
+        }
+        large::TearDown();
+    }
+
+    char *keep(char *memory) {
+        objects_.push_back(memory);
+        return memory;
+    }
+
+    void make_heap_large() {
+        while (td_backend_used_bytes < TD_HUGE_HEAP_BYTES) {
+            keep(allocate(TD_MAX_SPAN_BYTES));
+        }
+    }
+
+    std::vector<char *> objects_;
 };
 
 #endif  // TESTS_BACKEND_LARGE_FIXTURE_H_

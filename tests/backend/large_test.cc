@@ -174,47 +174,24 @@ TEST_F(large, locked_pages_are_not_moved) {
     deallocate(fence);
 }
 
-class large_hugepages : public large {
+class large_hugepages : public large_heap {
   protected:
-    void SetUp() override {
-        while (td_run_store_unmap_one()) {
-            // A place for hugepages stays one: begin with fresh memory.
-        }
-    }
-
-    void TearDown() override {
-        for (char *memory : heap_) {
-            deallocate(memory);
-        }
-        large::TearDown();
-    }
-
     // Objects that are filled, so that later ones are taken to be.
     void fill_some() {
         for (int i = 0; i < 8; i++) {
-            heap_.push_back(allocate(4 * mib));
-            memset(heap_.back(), 1, 4 * mib);
-        }
-    }
-
-    void make_heap_large(size_t bytes) {
-        while (td_backend_used_bytes < bytes) {
-            heap_.push_back(allocate(TD_MAX_SPAN_BYTES));
+            memset(keep(allocate(4 * mib)), 1, 4 * mib);
         }
     }
 
     static bool wants_hugepages(const char *memory, size_t offset) {
         return fake_os::wants_hugepages(reinterpret_cast<uintptr_t>(memory) + offset);
     }
-
-  private:
-    std::vector<char *> heap_;
 };
 
 TEST_F(large_hugepages, are_for_large_heaps) {
     char *early = allocate(4 * mib);
     EXPECT_FALSE(wants_hugepages(early, 0));
-    make_heap_large(TD_HUGE_HEAP_BYTES);
+    make_heap_large();
     fill_some();
     char *late = allocate(4 * mib);
     EXPECT_TRUE(wants_hugepages(late, 0));
@@ -224,7 +201,7 @@ TEST_F(large_hugepages, are_for_large_heaps) {
 }
 
 TEST_F(large_hugepages, are_not_where_an_object_ends) {
-    make_heap_large(TD_HUGE_HEAP_BYTES);
+    make_heap_large();
     fill_some();
     char *memory = allocate(4 * mib + 1);
     EXPECT_TRUE(wants_hugepages(memory, 4 * mib - 1));
@@ -237,7 +214,7 @@ TEST_F(large_hugepages, are_not_where_an_object_ends) {
 }
 
 TEST_F(large_hugepages, are_not_where_an_object_fills_none) {
-    make_heap_large(TD_HUGE_HEAP_BYTES);
+    make_heap_large();
     char *memory = allocate(1500 * kib);
     EXPECT_FALSE(wants_hugepages(memory, 0));
     EXPECT_FALSE(td_page_map_run(memory)->is_huge);
@@ -246,7 +223,7 @@ TEST_F(large_hugepages, are_not_where_an_object_fills_none) {
 
 TEST_F(large_hugepages, are_for_what_an_object_grows_by) {
     char *memory = allocate(4 * mib);
-    make_heap_large(TD_HUGE_HEAP_BYTES);
+    make_heap_large();
     char *grown = static_cast<char *>(td_large_resize(memory, 8 * mib));
     ASSERT_NE(grown, nullptr);
     EXPECT_TRUE(wants_hugepages(grown, 4 * mib));

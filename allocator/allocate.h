@@ -97,6 +97,21 @@ static inline TD_ALWAYS_INLINE void td_free(void *pointer) {
         td_free_slow(pointer);
 }
 
+// The same as a function.
+void td_free_any(void *pointer) __attribute__((nothrow));
+
+// How free and operator delete are defined, if the front end has no shorter way.
+#if defined(TD_DEFINE_FREE)
+#include "backend/page_map_x86_64.h"
+#else
+#define TD_DEFINE_FREE(name) TD_DEFINE_FREE_AS(name, )
+#define TD_DEFINE_DELETE(name) TD_DEFINE_FREE_AS(name, noexcept)
+#define TD_DEFINE_FREE_AS(name, specifier)                                                                             \
+    TD_EXPORT void name(void *pointer) specifier {                                                                     \
+        td_free(pointer);                                                                                              \
+    }
+#endif
+
 // Frees an object whose size the caller knows; false if that is left to a slow path. `codes` is td_class_code_table, or
 // zeros, with which nothing is freed here.
 static inline TD_ALWAYS_INLINE bool td_push_sized(void *pointer, size_t size, const uint8_t *codes) {

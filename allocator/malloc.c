@@ -130,9 +130,11 @@ TD_NOINLINE void *td_alloc_any(size_t size, enum td_on_failure on_failure) {
 
 TD_DEFINE_MALLOC(malloc)
 
-TD_EXPORT void free(void *pointer) {
+TD_NOINLINE void td_free_any(void *pointer) {
     td_free(pointer);
 }
+
+TD_DEFINE_FREE(free)
 
 TD_EXPORT void cfree(void *pointer) {
     td_free(pointer);

@@ -22,6 +22,7 @@ extern "C" {
 // A program may have its own: linked in, a strong definition takes the place of a weak one.
 #define TD_REPLACEABLE __attribute__((weak, visibility("default")))
 TD_REPLACEABLE void *operator new(size_t size);
+TD_REPLACEABLE void operator delete(void *pointer) noexcept;
 
 namespace std {
 void __throw_bad_alloc() __attribute__((weak));
@@ -177,9 +178,7 @@ TD_REPLACEABLE void *operator new[](size_t size, std::align_val_t alignment, con
                                     : or_null([=] { return operator new[](size, alignment); });
 }
 
-TD_REPLACEABLE void operator delete(void *pointer) noexcept {
-    td_free(pointer);
-}
+TD_DEFINE_DELETE(operator delete)
 
 TD_REPLACEABLE void operator delete[](void *pointer) noexcept {
     operator delete(pointer);

@@ -29,10 +29,12 @@ static inline td_link td_link_to(const void *pointer) {
     return address << TD_LINK_SHIFT | address >> TD_ADDRESS_BITS;
 }
 
-// Whether an object can be at the address of such a link, by the address alone: it has `TD_ADDRESS_BITS` bits and is a
-// multiple of the smallest object.
+// The bits that such a link does not have if an object can be at its address, by the address alone: that has
+// `TD_ADDRESS_BITS` bits and is a multiple of the smallest object.
+#define TD_LINK_NO_OBJECT (((td_link)TD_MIN_OBJECT_BYTES << TD_LINK_SHIFT) - 1)
+
 static inline bool td_link_is_object(td_link link) {
-    return (link & (((td_link)TD_MIN_OBJECT_BYTES << TD_LINK_SHIFT) - 1)) == 0;
+    return (link & TD_LINK_NO_OBJECT) == 0;
 }
 
 // NULL of the link below a stack's first slot.

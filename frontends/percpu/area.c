@@ -107,10 +107,12 @@ static void fill_table(enum td_area_mode chosen, size_t cpus) {
 static void publish_index(enum td_area_mode chosen, size_t cpus) {
     ptrdiff_t area = chosen == TD_AREA_GLIBC ? __rseq_offset : (char *)&own_area - td_thread_pointer();
     size_t field = td_area_has_mm_cid() ? offsetof(struct td_rseq_area, mm_cid) : offsetof(struct td_rseq_area, cpu_id);
+    bool is_direct = chosen == TD_AREA_GLIBC && td_area_has_mm_cid();
     fill_table(chosen, cpus);
+    td_direct_init_free(is_direct, area);
     // What loads by it depends on it, and finds the table filled.
     td_store_release(&td_percpu.index_offset, area + (ptrdiff_t)field);
-    if (chosen == TD_AREA_GLIBC && td_area_has_mm_cid())
+    if (is_direct)
         td_direct_open(area, cpus);
 }
 

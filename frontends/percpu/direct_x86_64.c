@@ -6,9 +6,21 @@
 
 struct td_direct td_direct;
 
-// What malloc and new have as descriptors, where they are linked.
+// What malloc and new, and free and delete, have as descriptors, where they are linked.
 extern const struct td_rseq_cs td_direct_descriptor_0 __attribute__((weak, visibility("default")));
 extern const struct td_rseq_cs td_direct_descriptor_1 __attribute__((weak, visibility("default")));
+extern const struct td_rseq_cs td_direct_free_descriptor_0 __attribute__((weak, visibility("default")));
+extern const struct td_rseq_cs td_direct_free_descriptor_1 __attribute__((weak, visibility("default")));
+
+void td_direct_init_free(bool is_open, ptrdiff_t area_offset) {
+    bool is_linked = &td_direct_free_descriptor_0 != NULL && &td_direct_free_descriptor_1 != NULL;
+    if (is_open && is_linked) {
+        td_percpu.free_descriptor[0] = td_direct_free_descriptor_0;
+        td_percpu.free_descriptor[1] = td_direct_free_descriptor_1;
+        td_percpu.free_rseq_cs_offset = area_offset + (ptrdiff_t)offsetof(struct td_rseq_area, rseq_cs);
+    }
+    td_percpu.free_mask = is_open && is_linked ? TD_LINK_NO_OBJECT : UINT64_MAX;
+}
 
 void td_direct_open(ptrdiff_t area_offset, size_t cpus) {
     if (&td_direct_descriptor_0 == NULL || &td_direct_descriptor_1 == NULL || cpus > TD_DIRECT_CPUS)

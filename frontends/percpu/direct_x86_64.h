@@ -38,15 +38,6 @@
 // What all codes have beyond class codes, in words: the instruction's own distance, a byte, falls short by as much.
 #define TD_DIRECT_ORIGIN 132
 
-// The kernel's `struct rseq_cs`, as <linux/rseq.h> has it.
-struct td_rseq_cs {
-    uint32_t version;
-    uint32_t flags;
-    uint64_t start_ip;
-    uint64_t post_commit_offset;
-    uint64_t abort_ip;
-} TD_ALIGNED(32);
-
 // Of two of a kind, one is malloc's and one new's: they are indexed by enum td_on_failure.
 struct td_direct_block {
     struct td_rseq_cs descriptor[2];    // immutable once the way is open
@@ -101,12 +92,11 @@ _Static_assert(TD_RETURN_NULL == 0 && TD_THROW == 1, "names below end so");
     "leaq td_direct + .Ldescriptor(%rip), %rdx\n\t"                                                                    \
     "cmpq .Lsize_end(%rdx), %rdi\n\t"                                                                                  \
     "jae 5f\n\t"                                                                                                       \
-    "movzbl .Lcodes(%rdx,%rdi), %esi\n\t"                                                                              \
+    "movzbl .Lcodes(%rdx,%rdi), %eax\n\t"                                                                              \
     "movq .Lrseq_cs_offset(%rdx), %rcx\n\t"                                                                            \
     "movq %rdx, %fs:(%rcx)\n"                                                                                          \
     "1:\n\t"                                                                                                           \
-    "movl %fs:15(%rcx), %eax\n\t"                                                                                      \
-    "addl %esi, %eax\n\t"                                                                                              \
+    "addl %fs:15(%rcx), %eax\n\t"                                                                                      \
     "addq .Ldistance(%rdx,%rax,8), %rdx\n\t"                                                                           \
     "movq (%rdx), %rax\n\t"                                                                                            \
     "movzwl %ax, %ecx\n\t"                                                                                             \
@@ -126,6 +116,59 @@ _Static_assert(TD_RETURN_NULL == 0 && TD_THROW == 1, "names below end so");
 #define TD_DIRECT_ALLOC(name, way)                                                                                     \
     TD_EXPORT __attribute__((naked, aligned(64))) void *name(size_t size __attribute__((unused))) {                    \
         __asm__(TD_RSEQ_TABLES("5f") TD_DIRECT_NUMBERS(way) TD_DIRECT_CODE);                                           \
+    }
+
+// free and operator delete: here too one address leads to what they need, their descriptor's in td_percpu. They look
+// the class up by TD_PAGE_MAP_LOOKUP, which who defines them includes, and leave all else to td_free_any: everything
+// where the way is closed.
+#define TD_DIRECT_FREE_PLACE 2464
+#define TD_DIRECT_FREE_MASK 88
+#define TD_DIRECT_FREE_RSEQ_CS_OFFSET 96
+#define TD_DIRECT_FREE_SLABS 112
+
+_Static_assert(offsetof(struct td_percpu, free_descriptor) == TD_DIRECT_FREE_PLACE &&
+                   offsetof(struct td_percpu, free_mask) == TD_DIRECT_FREE_PLACE + TD_DIRECT_FREE_MASK &&
+                   offsetof(struct td_percpu, free_rseq_cs_offset) ==
+                       TD_DIRECT_FREE_PLACE + TD_DIRECT_FREE_RSEQ_CS_OFFSET &&
+                   offsetof(struct td_percpu, slabs) == TD_DIRECT_FREE_PLACE + TD_DIRECT_FREE_SLABS,
+               "the numbers above");
+
+#define TD_DIRECT_FREE_NUMBERS(which)                                                                                  \
+    TD_DIRECT_SET(free_descriptor, TD_DIRECT_FREE_PLACE + TD_DIRECT_WAY * which)                                       \
+    TD_DIRECT_SET(free_mask, TD_DIRECT_FREE_MASK - TD_DIRECT_WAY * which)                                              \
+    TD_DIRECT_SET(free_rseq_cs_offset, TD_DIRECT_FREE_RSEQ_CS_OFFSET - TD_DIRECT_WAY * which)                          \
+    TD_DIRECT_SET(free_slabs, TD_DIRECT_FREE_SLABS - TD_DIRECT_WAY * which)                                            \
+    ".globl td_direct_free_descriptor_" #which "\n\t"                                                                  \
+    ".hidden td_direct_free_descriptor_" #which "\n\t"                                                                 \
+    ".set td_direct_free_descriptor_" #which ", 4b\n"
+
+#define TD_DIRECT_FREE_CODE                                                                                            \
+    "0:\n\t"                                                                                                           \
+    "leaq td_percpu + .Lfree_descriptor(%rip), %r9\n\t" TD_PAGE_MAP_LOOKUP(                                            \
+        ".Lfree_mask(%r9)") "movq .Lfree_rseq_cs_offset(%r9), %rcx\n\t"                                                \
+                            "movq %r9, %fs:(%rcx)\n"                                                                   \
+                            "1:\n\t"                                                                                   \
+                            "movl %fs:16(%rcx), %edx\n\t"                                                              \
+                            "movq .Lfree_slabs(%r9,%rdx,8), %rdx\n\t"                                                  \
+                            "leaq (%rdx,%rsi,8), %rdx\n\t"                                                             \
+                            "movl 8(%rdx), %eax\n\t"                                                                   \
+                            "movzwl %ax, %ecx\n\t"                                                                     \
+                            "subl $0xffff, %eax\n\t"                                                                   \
+                            "jb 5f\n\t"                                                                                \
+                            "cmpl %edi, 2(%rdx,%rcx,8)\n\t"                                                            \
+                            "je 5f\n\t"                                                                                \
+                            "addq %rcx, %r8\n\t"                                                                       \
+                            "movq %r8, 8(%rdx,%rcx,8)\n\t"                                                             \
+                            "movl %eax, 8(%rdx)\n"                                                                     \
+                            "2:\n\t"                                                                                   \
+                            "ret\n"                                                                                    \
+                            "5:\n\t"                                                                                   \
+                            "jmp td_free_any"
+
+// Defines free or operator delete; `way` is 0 or 1.
+#define TD_DIRECT_FREE(name, way, specifier)                                                                           \
+    TD_EXPORT __attribute__((naked, aligned(64))) void name(void *pointer __attribute__((unused))) specifier {         \
+        __asm__(TD_RSEQ_TABLES("5f") TD_DIRECT_FREE_NUMBERS(way) TD_DIRECT_FREE_CODE);                                 \
     }
 
 #pragma GCC visibility pop

@@ -8,6 +8,8 @@
 
 #define TD_DEFINE_MALLOC(name) TD_DIRECT_ALLOC(name, 0)
 #define TD_DEFINE_NEW(name) TD_DIRECT_ALLOC(name, 1)
+#define TD_DEFINE_FREE(name) TD_DIRECT_FREE(name, 0, )
+#define TD_DEFINE_DELETE(name) TD_DIRECT_FREE(name, 1, noexcept)
 #endif
 
 #pragma GCC visibility push(hidden)

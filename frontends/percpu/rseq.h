@@ -23,6 +23,15 @@ struct td_rseq_area {
     uint32_t padding;
 } TD_ALIGNED(32);
 
+// What a sequence announces itself with: the kernel's `struct rseq_cs`, as <linux/rseq.h> has it.
+struct td_rseq_cs {
+    uint32_t version;
+    uint32_t flags;
+    uint64_t start_ip;
+    uint64_t post_commit_offset;
+    uint64_t abort_ip;
+} TD_ALIGNED(32);
+
 _Static_assert(offsetof(struct td_slab_bin, alloc) == 0 && offsetof(struct td_slab_bin, free_half) == 8 &&
                    offsetof(struct td_slab_bin, shape) == 12,
                "the sequences find them there");
@@ -35,11 +44,18 @@ _Static_assert(offsetof(struct td_rseq_area, mm_cid) == 24, "the kernel's layout
 // page or at its end, and the table below, as far as its first 190 entries. That one's place is a multiple of 16 that
 // is little else, which few objects have.
 #define TD_CPU_SLAB_PLACE ((size_t)1024 + TD_SLAB_PLACE)
-#define TD_TABLE_PLACE ((size_t)2544)
+#define TD_TABLE_PLACE ((size_t)2576)
 
 // What a sequence finds a slab with. All zeros at first, so that it takes no room in the file.
 struct td_percpu {
-    char padding[TD_TABLE_PLACE - sizeof(intptr_t)];
+    char padding[TD_TABLE_PLACE - 112];
+    // For free and operator delete on x86-64 (see direct_x86_64.h), immutable once td_area_init has decided: their
+    // descriptors; the bits of td_link_to(pointer) that they leave a pointer to others for, none till then; and where
+    // the areas' `rseq_cs` lies, from the thread pointer on, unless those are all bits.
+    struct td_rseq_cs free_descriptor[2];
+    char padding_2[24];
+    uint64_t free_mask;
+    ptrdiff_t free_rseq_cs_offset;
     // Atomic, any thread. Where the field of the rseq area lies that names a slab, in bytes from the thread pointer on,
     // which is the same for all threads: `mm_cid`, or `cpu_id` where the kernel has no mm_cid. 0 until td_area_init has
     // decided. It says where the area is as well, as each word more that is loaded takes half a cycle.
@@ -62,8 +78,8 @@ extern struct td_slab td_no_slab;
 #define TD_NO_INDEX TD_MAX_CPUS
 
 _Static_assert((TD_CPU_SLAB_PLACE - TD_SLAB_PLACE) % 1024 == 0, "kept apart from the objects of each bin");
-_Static_assert(TD_CPU_SLAB_PLACE + sizeof(struct td_slab) <= TD_TABLE_PLACE, "kept apart from the bins");
-_Static_assert(offsetof(struct td_percpu, slabs) == TD_TABLE_PLACE, "`padding` leaves no gap");
+_Static_assert(TD_CPU_SLAB_PLACE + sizeof(struct td_slab) <= offsetof(struct td_percpu, free_mask), "as above");
+_Static_assert(offsetof(struct td_percpu, slabs) == TD_TABLE_PLACE, "the paddings leave no gap");
 _Static_assert(sizeof(struct td_rseq_area) == 32, "the sequences find the area that a field is in by rounding down");
 
 #if defined(__x86_64__)

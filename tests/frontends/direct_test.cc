@@ -1,4 +1,5 @@
-// malloc's and operator new's direct way, in a program that has it: open where the mode allows it, and taken.
+// The direct way of malloc and operator new, and of free and operator delete, in a program that has it: open where the
+// mode allows it, and taken.
 // That what comes from it is whole, under threads, signals and forks, is what all other tests show.
 #include <malloc.h>
 
@@ -13,6 +14,8 @@
 
 extern "C" {
 #include "frontends/percpu/fast_path.h"
+
+extern const ptrdiff_t __rseq_offset __attribute__((weak));  // glibc 2.35 and later
 }
 
 namespace {
@@ -88,6 +91,49 @@ TEST(direct, has_descriptors_that_are_empty_bins) {
         memcpy(&alloc, &descriptor, sizeof alloc);
         EXPECT_EQ(alloc, 0u);
     }
+}
+
+// What the thread's last sequence announced itself with, unless it has been preempted since.
+const void *announced() {
+    const char *area = td_thread_pointer() + __rseq_offset;
+    return reinterpret_cast<const void *>(reinterpret_cast<const td_rseq_area *>(area)->rseq_cs);
+}
+
+template <typename F> bool announces(const td_rseq_cs *descriptor, F release) {
+    bool is_seen = false;
+    for (int i = 0; i < 16; i++) {
+        void *object = opaque(malloc(48));
+        release(object);
+        is_seen |= announced() == descriptor;
+    }
+    return is_seen;
+}
+
+TEST(direct, is_where_free_and_delete_go) {
+    SKIP_UNLESS_OPEN();
+    const td_rseq_cs *descriptors = td_percpu.free_descriptor;
+    EXPECT_TRUE(announces(&descriptors[0], [](void *object) { free(object); }));
+    EXPECT_TRUE(announces(&descriptors[1], [](void *object) { operator delete(object); }));
+    EXPECT_TRUE(announces(&descriptors[1], [](void *object) { operator delete[](object); }));
+    EXPECT_FALSE(announces(&descriptors[1], [](void *object) { free(object); }));
+    EXPECT_FALSE(announces(&descriptors[0], [](void *object) { operator delete(object); }));
+}
+
+TEST(direct, is_closed_for_frees_where_it_cannot_be_open) {
+    free(opaque(malloc(1)));
+    EXPECT_EQ(td_percpu.free_mask, is_to_be_open() ? TD_LINK_NO_OBJECT : UINT64_MAX);
+}
+
+TEST(direct, leaves_frees_to_the_other_way_while_it_is_closed) {
+    free(opaque(malloc(1)));
+    uint64_t mask = td_percpu.free_mask;
+    td_percpu.free_mask = UINT64_MAX;
+    EXPECT_FALSE(announces(&td_percpu.free_descriptor[0], [](void *object) { free(object); }));
+    EXPECT_FALSE(announces(&td_percpu.free_descriptor[1], [](void *object) { operator delete(object); }));
+    for (size_t size : {size_t{8}, size_t{5000}, size_t{1} << 20})
+        free(opaque(malloc(size)));
+    free(opaque(static_cast<void *>(nullptr)));
+    td_percpu.free_mask = mask;
 }
 
 TEST(direct, leaves_to_the_other_way_what_it_does_not_do) {

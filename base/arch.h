@@ -18,6 +18,9 @@ static inline char *td_thread_pointer(void) {
     return pointer;
 }
 
+// Whether what another CPU stored is seen in the order in which it did, without fences on its side.
+#define TD_STORES_KEEP_ORDER true
+
 // The number of the highest bit that is set in `value`, not 0. In one register: bsr waits for what was in the one that
 // it writes to, and a compiler may choose one whose value is late.
 static inline size_t td_highest_bit(size_t value) {
@@ -43,6 +46,8 @@ static inline void td_cpu_relax(void) {
 static inline char *td_thread_pointer(void) {
     return (char *)__builtin_thread_pointer();
 }
+
+#define TD_STORES_KEEP_ORDER false
 
 static inline size_t td_highest_bit(size_t value) {
     return 63 - (size_t)__builtin_clzll(value);

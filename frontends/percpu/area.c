@@ -67,6 +67,7 @@ static size_t max_cpus(void) {
 }
 
 static bool register_own(void) {
+    own_area.rseq_cs = 0;  // the kernel asks for it, and a sequence may have announced itself already
     return syscall(SYS_rseq, &own_area, AREA_BYTES, 0, SIGNATURE) == 0;
 }
 

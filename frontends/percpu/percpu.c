@@ -3,6 +3,7 @@
 //
 // The index of a slab is `mm_cid`, which the kernel keeps as low as the number of threads that run at once, or the
 // CPU's number where the kernel has no mm_cid. Where there is no registered rseq area, the locked slabs are used.
+#include "base/arch.h"
 #include "base/fatal.h"
 #include "base/lock.h"
 #include "frontends/frontend.h"
@@ -111,6 +112,14 @@ static void *alloc_from(struct attachment with, size_t class_index) {
     return td_slab_refill(with.ops, with.slab, class_index);
 }
 
+static bool was_freed_last(const struct td_slab *slab, size_t class_index, const void *pointer) {
+    if (td_likely(!td_slab_was_freed_last(slab, class_index, pointer)))
+        return false;
+    // The thread may have moved, and see another CPU's stores in any order; the fence settles it. Where there is none
+    // it is noticed later.
+    return TD_STORES_KEEP_ORDER || (td_area_fence() && td_slab_was_freed_last(slab, class_index, pointer));
+}
+
 // To a bin that a sequence found full, or to a locked slab.
 static void free_to(struct attachment with, size_t class_index, void *pointer) {
     if (with.slab == NULL) {
@@ -121,11 +130,8 @@ static void free_to(struct attachment with, size_t class_index, void *pointer) {
         td_locked_slab_free(with.slab, class_index, pointer);
         return;
     }
-    if (td_unlikely(td_slab_was_freed_last(with.slab, class_index, pointer))) {
-        // The thread may have moved, and see another CPU's stores in any order; the fence settles it.
-        if (td_area_fence() && td_slab_was_freed_last(with.slab, class_index, pointer))
-            td_fatal_double_free(pointer, td_class_bytes(class_index));
-    }
+    if (td_unlikely(was_freed_last(with.slab, class_index, pointer)))
+        td_fatal_double_free(pointer, td_class_bytes(class_index));
     if (with.ops->push_batch(with.slab, class_index, &pointer, 1) == 0)
         td_slab_overflow(with.ops, with.slab, class_index, pointer);
 }

@@ -322,8 +322,6 @@ void td_frontend_fork_parent(void) {
 void td_frontend_fork_child(void) {
     release_after_fork();
     td_stash_fork_child(own_stash);
-    size_t claimed_bytes = td_registry_fork_child(td_thread_slab);
+    td_registry_fork_child(td_thread_slab, has_called && !is_exiting ? 1 : 0);
     td_lock_release(&maintenance_lock, TD_RANK_MAINTENANCE);
-    // Where a thread was about to claim or to disclaim, only its budget tells how far it got.
-    td_budget_fork_child(has_called && !is_exiting ? 1 : 0, claimed_bytes);
 }

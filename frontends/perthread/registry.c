@@ -193,14 +193,34 @@ void td_registry_fork_parent(void) {
     registry_release();
 }
 
-size_t td_registry_fork_child(const struct td_slab *own) {
+// Takes all used slabs but `own` out of the list; `own` may not be in it.
+static struct td_slab *unlink_others(struct td_slab *own) {
+    struct td_slab *slab = used_slabs;
+    while (slab != NULL && slab != own)
+        slab = slab->next;
+    if (slab != NULL)
+        unlink_used(slab);
+    struct td_slab *others = used_slabs;
+    used_slabs = NULL;
+    if (slab != NULL)
+        link_used(slab);
+    count_used(slab != NULL ? 1 : 0);  // nobody makes one any more
+    return others;
+}
+
+void td_registry_fork_child(struct td_slab *own, size_t threads) {
+    struct td_slab *others = unlink_others(own);
+    // Where a thread was about to claim or to disclaim, only its budget tells how far it got.
+    td_budget_fork_child(threads, own->budget_bytes + warm_bytes);
+    // From here on there may be other threads: one that another library's handler has started waits for the lock.
     registry_release();
     // Each slab is as its thread's last committed store left it.
-    for (struct td_slab *slab = used_slabs, *next; slab != NULL; slab = next) {
+    for (struct td_slab *slab = others, *next; slab != NULL; slab = next) {
         next = slab->next;
-        if (slab != own)
-            td_registry_retire(slab);
+        td_slab_reset(slab);
+        slab->budget_bytes = 0;
+        registry_acquire();
+        push_spare(slab);
+        registry_release();
     }
-    count_used(used_slabs != NULL ? 1 : 0);  // nobody makes one any more
-    return own->budget_bytes + warm_bytes;
 }

@@ -29,10 +29,10 @@ void td_registry_drain_idle(void);
 void td_registry_add_stats(struct td_frontend_stats *stats);
 
 // Between the first call and one of the others the calling thread holds the registry's lock. In the child only the
-// thread with `own` is left: all other threads' slabs are emptied. Returns the budgets of those that are not.
+// thread with `own` is left: all other threads' slabs are emptied, and what budgets count begins anew, with `threads`.
 void td_registry_fork_prepare(void);
 void td_registry_fork_parent(void);
-size_t td_registry_fork_child(const struct td_slab *own);
+void td_registry_fork_child(struct td_slab *own, size_t threads);
 
 #pragma GCC visibility pop
 

@@ -101,12 +101,11 @@ void td_stash_fork_parent(void) {
 }
 
 void td_stash_fork_child(const struct td_stash *own) {
-    stashes_release();
+    // One that a thread makes from here on, which another library's handler has started, is not among these.
+    struct td_stash *first = all_stashes;
     spare_stashes = NULL;
-    for (struct td_stash *stash = all_stashes; stash != NULL; stash = stash->next) {
-        if (stash == own)
-            continue;
-        empty(stash);
-        push_spare(stash);
-    }
+    stashes_release();
+    for (struct td_stash *stash = first; stash != NULL; stash = stash->next)
+        if (stash != own)
+            td_stash_leave(stash);
 }

@@ -56,6 +56,13 @@ void end_thread(struct td_slab *slab) {
     td_budget_remove_thread();
 }
 
+// What a thread does that exits while enough is warm.
+void retire_thread(struct td_slab *slab) {
+    slab->capacity_bytes = 0;
+    td_registry_retire(slab);
+    td_budget_remove_thread();
+}
+
 void use(struct td_slab *slab) {
     deallocate(slab, small_class, allocate(slab, small_class));
 }
@@ -189,13 +196,33 @@ TEST_F(registry, of_a_fork_only_the_callers_slab_and_warm_ones_keep_their_object
     std::vector<struct td_slab *> slabs = begin_threads(3);
     end_thread(slabs[0]);
     td_registry_fork_prepare();
-    size_t claimed = td_registry_fork_child(slabs[1]);
-    EXPECT_EQ(claimed, slabs[0]->budget_bytes + slabs[1]->budget_bytes);
-    td_budget_fork_child(1, claimed);
+    td_registry_fork_child(slabs[1], 1);
     EXPECT_NE(td_slab_cached_bytes(slabs[0]), 0u);
     EXPECT_NE(td_slab_cached_bytes(slabs[1]), 0u);
     EXPECT_EQ(td_slab_cached_bytes(slabs[2]), 0u);
     end_thread(slabs[1]);
+}
+
+// Another library's fork handler may start one.
+TEST_F(registry, a_thread_that_begins_while_a_child_is_made_ready_has_its_slab_to_itself) {
+    std::vector<struct td_slab *> slabs = begin_threads(4);
+    retire_thread(slabs[3]);  // which the late one gets
+    struct td_slab *late = nullptr;
+    fake_middle::during_returns([&] { late = late != nullptr ? late : begin_thread(); });
+    td_registry_fork_prepare();
+    td_registry_fork_child(slabs[1], 1);
+    fake_middle::during_returns([] {});
+    ASSERT_NE(late, nullptr);
+    EXPECT_EQ(late, slabs[3]);
+    use(late);
+    // Both are counted.
+    std::vector<struct td_slab *> more = begin_threads(few > 2 ? few - 2 : 0);
+    EXPECT_TRUE(td_registry_is_crowded());
+    end_threads(more);
+    end_thread(late);
+    end_thread(slabs[1]);
+    td_registry_drain();
+    EXPECT_EQ(td_registry_is_crowded(), few == 0);
 }
 
 // Claims more, as a thread does whose bins fill its budget.
@@ -210,13 +237,6 @@ void claim_all(struct td_slab *slab) {
     for (int i = 0; i < 100; i++) {
         claim(slab);
     }
-}
-
-// What a thread does that exits while enough is warm.
-void retire_thread(struct td_slab *slab) {
-    slab->capacity_bytes = 0;
-    td_registry_retire(slab);
-    td_budget_remove_thread();
 }
 
 TEST_F(registry, budgets_grow_with_use_to_what_a_cpu_may_have) {

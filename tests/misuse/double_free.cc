@@ -1,4 +1,5 @@
 // Objects freed twice.
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
@@ -7,6 +8,7 @@
 
 #include <malloc.h>
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@
 #include "tests/api/opaque.h"
 #include "tests/misuse/wrong_program.h"
 #include "tests/process/child.h"
+#include "tests/process/seccomp_filter.h"
 
 namespace {
 
@@ -43,6 +46,16 @@ WRONG_PROGRAM(double_free_30000) {
 WRONG_PROGRAM(double_free_100000) {
     free_twice(100000);
 }
+
+// On other CPUs the per-CPU front end asks membarrier for certainty.
+#if defined(__x86_64__)
+WRONG_PROGRAM(double_free_without_membarrier) {
+    if (!forbid_system_calls({SYS_membarrier}, EPERM))
+        _exit(child::status_unprepared);
+    free_twice(48);
+    _exit(0);  // nothing else is to notice
+}
+#endif
 
 // The message is written whatever else awaits the thread.
 WRONG_PROGRAM(double_free_by_a_thread_to_be_cancelled) {

@@ -48,6 +48,9 @@ const wrong_program every_program[] = {
     {"double_free_300M", noticed_at_once},
     {"double_free_5M_after_drain", noticed_at_once},
     {"double_free_by_a_thread_to_be_cancelled", noticed_at_once},
+#if defined(__x86_64__)
+    {"double_free_without_membarrier", noticed_at_once},
+#endif
 
     {"free_of_stack", noticed_at_once},
     {"free_of_stack_unaligned", noticed_at_once},

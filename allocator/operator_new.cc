@@ -91,8 +91,10 @@ inline void *new_aligned_nothrow(size_t size, std::align_val_t alignment) noexce
     return td_likely(object != nullptr) ? object : retry_nothrow(size, static_cast<size_t>(alignment));
 }
 
-// Whether some form is the program's own. Immutable after td_operators_begin.
-bool are_replaced;
+// Whether none of the forms that others are derived from is the program's own. False before td_operators_begin, which
+// constructors of shared libraries may precede: the others go by the names then, which is always right. Immutable
+// after.
+bool are_own;
 
 // td_class_code_table, or zeros: then sized deletes leave the fast path, and need no look at the above in it. Immutable
 // after td_operators_begin, zeros before.
@@ -110,7 +112,7 @@ template <typename allocation> void *or_null(allocation allocate) noexcept {
 // `delete_by_default` is the form that the sized one is derived from.
 template <typename deletion>
 TD_NOINLINE void delete_sized_slow(void *pointer, size_t size, deletion delete_by_default) noexcept {
-    if (td_unlikely(are_replaced)) {
+    if (td_unlikely(!are_own)) {
         delete_by_default(pointer);
         return;
     }
@@ -153,11 +155,11 @@ TD_REPLACEABLE void *operator new[](size_t size) {
 }
 
 TD_REPLACEABLE void *operator new(size_t size, const std::nothrow_t &) noexcept {
-    return td_likely(!are_replaced) ? new_nothrow(size) : or_null([=] { return operator new(size); });
+    return td_likely(are_own) ? new_nothrow(size) : or_null([=] { return operator new(size); });
 }
 
 TD_REPLACEABLE void *operator new[](size_t size, const std::nothrow_t &) noexcept {
-    return td_likely(!are_replaced) ? new_nothrow(size) : or_null([=] { return operator new[](size); });
+    return td_likely(are_own) ? new_nothrow(size) : or_null([=] { return operator new[](size); });
 }
 
 TD_REPLACEABLE void *operator new(size_t size, std::align_val_t alignment) {
@@ -169,13 +171,13 @@ TD_REPLACEABLE void *operator new[](size_t size, std::align_val_t alignment) {
 }
 
 TD_REPLACEABLE void *operator new(size_t size, std::align_val_t alignment, const std::nothrow_t &) noexcept {
-    return td_likely(!are_replaced) ? new_aligned_nothrow(size, alignment)
-                                    : or_null([=] { return operator new(size, alignment); });
+    return td_likely(are_own) ? new_aligned_nothrow(size, alignment)
+                              : or_null([=] { return operator new(size, alignment); });
 }
 
 TD_REPLACEABLE void *operator new[](size_t size, std::align_val_t alignment, const std::nothrow_t &) noexcept {
-    return td_likely(!are_replaced) ? new_aligned_nothrow(size, alignment)
-                                    : or_null([=] { return operator new[](size, alignment); });
+    return td_likely(are_own) ? new_aligned_nothrow(size, alignment)
+                              : or_null([=] { return operator new[](size, alignment); });
 }
 
 TD_DEFINE_DELETE(operator delete)
@@ -239,15 +241,14 @@ TD_OWN(_ZdaPvSt11align_val_t)
 
 extern "C" void td_operators_begin() {
     using align = std::align_val_t;
-    bool are_own = leads_to<void *(size_t)>(operator new, td_own_Znwm) &&
-                   leads_to<void *(size_t)>(operator new[], td_own_Znam) &&
-                   leads_to<void *(size_t, align)>(operator new, td_own_ZnwmSt11align_val_t) &&
-                   leads_to<void *(size_t, align)>(operator new[], td_own_ZnamSt11align_val_t) &&
-                   leads_to<void(void *) noexcept>(operator delete, td_own_ZdlPv) &&
-                   leads_to<void(void *) noexcept>(operator delete[], td_own_ZdaPv) &&
-                   leads_to<void(void *, align) noexcept>(operator delete, td_own_ZdlPvSt11align_val_t) &&
-                   leads_to<void(void *, align) noexcept>(operator delete[], td_own_ZdaPvSt11align_val_t);
-    are_replaced = !are_own;
+    are_own = leads_to<void *(size_t)>(operator new, td_own_Znwm) &&
+              leads_to<void *(size_t)>(operator new[], td_own_Znam) &&
+              leads_to<void *(size_t, align)>(operator new, td_own_ZnwmSt11align_val_t) &&
+              leads_to<void *(size_t, align)>(operator new[], td_own_ZnamSt11align_val_t) &&
+              leads_to<void(void *) noexcept>(operator delete, td_own_ZdlPv) &&
+              leads_to<void(void *) noexcept>(operator delete[], td_own_ZdaPv) &&
+              leads_to<void(void *, align) noexcept>(operator delete, td_own_ZdlPvSt11align_val_t) &&
+              leads_to<void(void *, align) noexcept>(operator delete[], td_own_ZdaPvSt11align_val_t);
     // Debug builds look at each size.
     if (are_own && !TD_DEBUG)
         memcpy(delete_codes, td_class_code_table, sizeof delete_codes);
@@ -259,7 +260,7 @@ static constexpr std::nothrow_t nothrow{};  // std's is the C++ library's
 static size_t usable_bytes(const void *object, size_t size) {
     if (object == nullptr)
         return 0;
-    return td_likely(!are_replaced) ? td_usable_bytes(object, "malloc_usable_size") : size;
+    return td_likely(are_own) ? td_usable_bytes(object, "malloc_usable_size") : size;
 }
 
 extern "C" {

@@ -5,7 +5,7 @@
 #pragma GCC visibility push(hidden)
 
 // Finds out whether the program has replaced some form of operator new or delete ([replacement.functions]): the others
-// then go by those, as the C++ library's do. Until then sized deletes are slow.
+// go by those then, as the C++ library's do. Until this call they go by the names, and are slow.
 void td_operators_begin(void);
 
 #pragma GCC visibility pop

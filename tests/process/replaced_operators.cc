@@ -8,6 +8,8 @@
 #include <initializer_list>
 #include <new>
 
+#include "tests/process/early_operators.h"
+
 namespace {
 
 const uint64_t mark = 0x6f70657261746f72;
@@ -50,6 +52,12 @@ void end(void *object) {
     free(static_cast<char *>(object) - own.shift);
 }
 
+// An object that is made as early as a program's can be.
+struct early {
+    early() { use_operators(); }
+};
+early first __attribute__((init_priority(101)));
+
 // What `allocate` makes and `release` ends, a number of times, must have come to the program's own forms.
 template <typename allocation, typename deletion>
 void expect_own(const char *what, allocation allocate, deletion release) {
@@ -85,6 +93,10 @@ void operator delete(void *object, std::align_val_t) noexcept {
 }
 
 int main() {
+    const size_t early_pairs = pairs_of_library() + pairs_of_a_use;
+    if (early_pairs != 2 * pairs_of_a_use || made != early_pairs || ended != early_pairs) {
+        fail("before main");
+    }
     const std::align_val_t line{64};
     const std::nothrow_t nothrow{};
     for (const size_t size : {size_t{80}, size_t{3000}, size_t{100000}}) {

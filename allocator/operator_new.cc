@@ -3,11 +3,9 @@
 // A program may replace some of them ([replacement.functions]), be Tandem preloaded or linked in: the others then do
 // what the standard has them do by default, in terms of those.
 //
-// Everything of the C++ library is referenced weakly, so that a C program with Tandem needs no C++ library: where there
-// is none, nobody calls what is here. An operator new that finds no memory calls the new_handler until it helps,
-// throws, or is not there; then std::bad_alloc is thrown, or NULL returned by the nothrow forms.
-#include <dlfcn.h>
-
+// A C program with Tandem needs no C++ library: where there is none, nobody calls what is here. An operator new that
+// finds no memory calls the new_handler until it helps, throws, or is not there; then std::bad_alloc is thrown, or NULL
+// returned by the nothrow forms.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -15,6 +13,7 @@
 
 extern "C" {
 #include "allocator/allocate.h"
+#include "allocator/cxx_library.h"
 #include "allocator/malloc.h"
 #include "allocator/operators.h"
 }
@@ -24,56 +23,15 @@ extern "C" {
 TD_REPLACEABLE void *operator new(size_t size);
 TD_REPLACEABLE void operator delete(void *pointer) noexcept;
 
-namespace std {
-void __throw_bad_alloc() __attribute__((weak));
-new_handler get_new_handler() noexcept __attribute__((weak));
-}  // namespace std
-
-// What the compiler refers to for each `catch` below.
+// What the compiler refers to for each `catch` below, weakly as allocator/cxx_library.c does.
 __asm__(".weak __gxx_personality_v0\n\t.weak __cxa_begin_catch\n\t.weak __cxa_end_catch\n\t.weak _ZSt9terminatev");
 
 namespace {
 
-// A function of a C++ library that was not there when weak references were resolved: it came by dlopen, for all or for
-// one library alone.
-void *find_late(const char *name) {
-    static const char *const libraries[] = {"libstdc++.so.6", "libc++.so.1"};
-    void *function = dlsym(RTLD_DEFAULT, name);
-    // Not by its name, which linkers of static programs warn of.
-    auto open = reinterpret_cast<decltype(&dlopen)>(dlsym(RTLD_DEFAULT, "dlopen"));
-    for (const char *library : libraries) {
-        void *handle = function == nullptr && open != nullptr ? open(library, RTLD_LAZY | RTLD_NOLOAD) : nullptr;
-        if (handle != nullptr)
-            function = dlsym(handle, name);
-    }
-    return function;
-}
-
-[[noreturn]] void throw_bad_alloc() {
-    auto thrower = std::__throw_bad_alloc;
-    if (thrower == nullptr)
-        thrower = reinterpret_cast<void (*)()>(find_late("_ZSt17__throw_bad_allocv"));
-    if (thrower != nullptr)
-        thrower();
-    td_fatal("out of memory in operator new, and no C++ library to throw std::bad_alloc");
-}
-
-// Calls the new_handler. False if there is none.
-bool call_new_handler() {
-    auto getter = std::get_new_handler;
-    if (getter == nullptr)
-        getter = reinterpret_cast<std::new_handler (*)() noexcept>(find_late("_ZSt15get_new_handlerv"));
-    std::new_handler handler = getter != nullptr ? getter() : nullptr;
-    if (handler == nullptr)
-        return false;
-    handler();
-    return true;
-}
-
 // The nothrow forms turn what the handler throws into NULL.
 void *retry_nothrow(size_t size, size_t alignment) noexcept {
     try {
-        while (call_new_handler())
+        while (td_cxx_call_new_handler())
             if (void *object = td_alloc_aligned(size, alignment, TD_RETURN_NULL))
                 return object;
     } catch (...) {
@@ -136,10 +94,10 @@ template <typename form> bool leads_to(form *named, const char *own) {
 }  // namespace
 
 extern "C" void *td_new_aligned_failed(size_t size, size_t alignment) {
-    while (call_new_handler())
+    while (td_cxx_call_new_handler())
         if (void *object = td_alloc_aligned(size, alignment, TD_RETURN_NULL))
             return object;
-    throw_bad_alloc();
+    td_cxx_throw_bad_alloc();
 }
 
 extern "C" void *td_new_failed(size_t size) {

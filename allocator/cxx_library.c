@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <stddef.h>
 
+#include "base/config.h"
 #include "base/fatal.h"
 
 typedef void (*new_handler)(void);
@@ -13,6 +14,9 @@ typedef void (*new_handler)(void);
 #define TD_OF_LIBRARY(symbol) __asm__(symbol) __attribute__((weak, visibility("default")))
 extern void throw_bad_alloc(void) TD_OF_LIBRARY("_ZSt17__throw_bad_allocv");
 extern new_handler get_new_handler(void) TD_OF_LIBRARY("_ZSt15get_new_handlerv");
+
+// Without it `catch` does not stop anything.
+extern const char personality[] TD_OF_LIBRARY("__gxx_personality_v0");
 
 // The Itanium C++ ABI's: all that catches anything brings them along, but for the two of std::bad_alloc.
 extern void *allocate_exception(size_t size) TD_OF_LIBRARY("__cxa_allocate_exception");
@@ -54,11 +58,10 @@ static const char *what(const void *exception) {
 static struct type own_type = {methods_of_types + TD_FIRST_METHOD, "St9bad_alloc", exception_type};
 static struct exception_methods own_methods = {0, &own_type, destroy, destroy, what};
 
-// A function of a C++ library that was not there when weak references were resolved: it came by dlopen, for all or for
-// one library alone.
-static void *find_late(const char *name) {
+// A C++ library's own function, whatever its name leads to elsewhere.
+static void *find_own(const char *name) {
     static const char *const libraries[] = {"libstdc++.so.6", "libc++.so.1"};
-    void *function = dlsym(RTLD_DEFAULT, name);
+    void *function = NULL;
     // Not by its name, which linkers of static programs warn of.
     void *(*open)(const char *, int) = (void *(*)(const char *, int))dlsym(RTLD_DEFAULT, "dlopen");
     for (size_t i = 0; i < sizeof libraries / sizeof libraries[0]; i++) {
@@ -67,6 +70,13 @@ static void *find_late(const char *name) {
             function = dlsym(handle, name);
     }
     return function;
+}
+
+// A function of a C++ library that was not there when weak references were resolved: it came by dlopen, for all or for
+// one library alone.
+static void *find_late(const char *name) {
+    void *function = dlsym(RTLD_DEFAULT, name);
+    return function != NULL ? function : find_own(name);
 }
 
 // Returns if the program lacks what it takes.
@@ -99,4 +109,19 @@ bool td_cxx_call_new_handler(void) {
         return false;
     handler();
     return true;
+}
+
+bool td_cxx_can_catch(void) {
+    return personality != NULL;
+}
+
+void *td_cxx_new_nothrow(size_t size, size_t alignment) {
+    const char nothrow = 0;  // nobody looks at it
+    if (alignment <= TD_MIN_OBJECT_BYTES) {
+        void *(*plain)(size_t, const char *) = (void *(*)(size_t, const char *))find_own("_ZnwmRKSt9nothrow_t");
+        return plain != NULL ? plain(size, &nothrow) : NULL;
+    }
+    void *(*aligned)(size_t, size_t, const char *) =
+        (void *(*)(size_t, size_t, const char *))find_own("_ZnwmSt11align_val_tRKSt9nothrow_t");
+    return aligned != NULL ? aligned(size, alignment, &nothrow) : NULL;
 }

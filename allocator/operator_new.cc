@@ -30,6 +30,8 @@ namespace {
 
 // The nothrow forms turn what the handler throws into NULL.
 void *retry_nothrow(size_t size, size_t alignment) noexcept {
+    if (!td_cxx_can_catch())
+        return td_cxx_new_nothrow(size, alignment);
     try {
         while (td_cxx_call_new_handler())
             if (void *object = td_alloc_aligned(size, alignment, TD_RETURN_NULL))

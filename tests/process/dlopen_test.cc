@@ -131,10 +131,26 @@ TEST(dlopen, of_what_is_not_there_fails_and_no_more) {
     }
 }
 
-TEST(dlopen, a_plugin_of_a_c_program_can_run_out_of_memory) {
-    child::outcome outcome = child::run_program({child::program("plugin_host"), cxx_library});
+// What the function of the plugin says of the memory it did not get, with the allocator linked in and preloaded.
+void expect_of_plugin(const char *function, const std::string &says) {
+    child::outcome outcome = child::run_program({child::program("plugin_host"), cxx_library, function});
     EXPECT_TRUE(outcome.succeeded()) << outcome;
-    EXPECT_EQ(outcome.out, "bad_alloc after the new_handler\n") << outcome;
+    EXPECT_EQ(outcome.out, says + "\n") << outcome;
+    if (!variant_is_tandem) {
+        return;
+    }
+    outcome = child::run_program({"tests/process/plugin_host_system", cxx_library, function}, "",
+                                 child::with_environment({"LD_PRELOAD=" + child::preload()}));
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+    EXPECT_EQ(outcome.out, says + "\n") << outcome;
+}
+
+TEST(dlopen, a_plugin_of_a_c_program_can_run_out_of_memory) {
+    expect_of_plugin("dlopened_exhaust", "bad_alloc after the new_handler");
+}
+
+TEST(dlopen, a_plugin_of_a_c_program_can_run_out_of_memory_without_bad_alloc) {
+    expect_of_plugin("dlopened_exhaust_nothrow", "NULL after the new_handler");
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ EXPORT std::string *dlopened_make_string(size_t length);
 EXPORT void dlopened_delete_string(std::string *text);
 EXPORT size_t dlopened_use_thread_local();
 EXPORT const char *dlopened_exhaust();
+EXPORT const char *dlopened_exhaust_nothrow();
 
 namespace {
 
@@ -47,4 +48,22 @@ const char *dlopened_exhaust() {
         return is_handled ? "bad_alloc after the new_handler" : "bad_alloc without the new_handler";
     }
     return "nothing thrown";
+}
+
+// The same of the forms that throw nothing, with a new_handler that does.
+const char *dlopened_exhaust_nothrow() {
+    static int handled;
+    std::set_new_handler([] {
+        handled++;
+        throw std::bad_alloc();
+    });
+    volatile size_t too_much = size_t{1} << 60;
+    try {
+        void *volatile plain = operator new(too_much, std::nothrow);
+        void *volatile aligned = operator new (too_much, std::align_val_t{64}, std::nothrow);
+        std::set_new_handler(nullptr);
+        return plain == nullptr && aligned == nullptr && handled == 2 ? "NULL after the new_handler" : "something else";
+    } catch (const std::bad_alloc &) {
+        return "bad_alloc";
+    }
 }

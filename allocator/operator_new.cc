@@ -18,8 +18,13 @@ extern "C" {
 #include "allocator/operators.h"
 }
 
-// A program may have its own: linked in, a strong definition takes the place of a weak one.
+// A program may have its own: linked in, a strong definition takes the place of a weak one. In a shared object they are
+// strong, as valgrind's tools overlook weak ones; not inlined, as they may be another's all the same.
+#if defined(TD_SHARED)
+#define TD_REPLACEABLE __attribute__((noinline, visibility("default")))
+#else
 #define TD_REPLACEABLE __attribute__((weak, visibility("default")))
+#endif
 TD_REPLACEABLE void *operator new(size_t size);
 TD_REPLACEABLE void operator delete(void *pointer) noexcept;
 

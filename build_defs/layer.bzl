@@ -1,7 +1,7 @@
 """One layer of the allocator: what the layer above may see, and what the linker gets."""
 
 load("@rules_cc//cc:defs.bzl", "cc_library")
-load(":copts.bzl", "ALLOCATOR_COPTS", "ALLOCATOR_CXXOPTS")
+load(":copts.bzl", "ALLOCATOR_COPTS")
 
 # The tiny variant has bins of two objects and batches of one, which forces every slow path. The whole stack is compiled
 # again for it, under names that end so.
@@ -18,7 +18,6 @@ def tandem_layer(
         name,
         header,
         srcs,
-        cxx_srcs = [],
         internal_headers = [],
         below = [],
         header_deps = [],
@@ -35,7 +34,6 @@ def tandem_layer(
       name: the layer's name.
       header: list of the headers that the layer above may include; one, as a rule.
       srcs: C files.
-      cxx_srcs: C++ files.
       internal_headers: for the layer itself and its tests.
       below: labels of the layers it calls; a layer called X offers X_headers.
       header_deps: labels of the layers that `header` itself includes (their `_headers` are taken).
@@ -66,23 +64,11 @@ def tandem_layer(
             visibility = ["//tests:__subpackages__"],
             deps = [":" + name + "_headers" + suffix] + [_headers_label(label, tiny) for label in below],
         )
-        if cxx_srcs:
-            cc_library(
-                name = name + "_cxx" + suffix,
-                srcs = cxx_srcs,
-                testonly = tiny,
-                alwayslink = alwayslink,
-                copts = ALLOCATOR_CXXOPTS,
-                linkstatic = True,
-                visibility = ["//visibility:private"],
-                deps = [":" + name + "_alone" + suffix],
-            )
         cc_library(
             name = name + suffix,
             testonly = tiny,
             visibility = (visibility or []) + ["//tests:__subpackages__"],
-            deps = ([":" + name + "_cxx" + suffix] if cxx_srcs else []) +
-                   [":" + name + "_alone" + suffix] + below_labels,
+            deps = [":" + name + "_alone" + suffix] + below_labels,
         )
 
 def _headers_label(label, tiny):

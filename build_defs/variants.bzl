@@ -1,7 +1,7 @@
 """The front ends, in one list, and the macros that stamp tests, benchmarks and libraries once for each."""
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
-load(":copts.bzl", "TEST_COPTS")
+load(":copts.bzl", "ALLOCATOR_CXXOPTS", "TEST_COPTS")
 load(":layer.bzl", "TINY_SUFFIX", "tiny_label")
 
 # A front end is a folder //frontends/<name> that implements frontends/frontend.h, and a line here.
@@ -10,7 +10,7 @@ FRONT_ENDS = [
     "perthread",
 ]
 
-def tandem_malloc_libraries(api, exports, preinit):
+def tandem_malloc_libraries(api, operators, exports, preinit):
     """For allocator/BUILD: `<front end>`, `<front end>_tiny` and `libtandem_<front end>.so` for each front end.
 
     The front end is chosen by the linker: they all define the same symbols, and alwayslink makes two of them in one
@@ -18,22 +18,27 @@ def tandem_malloc_libraries(api, exports, preinit):
 
     Args:
       api: label of the library that has the functions of tandem.h; the shared objects bring it along.
+      operators: C++ files, operator new and delete.
       exports: version script with the symbols that the shared objects export.
       preinit: label of what programs have and shared objects may not.
     """
     for front_end in FRONT_ENDS:
         malloc = ":malloc_" + front_end
+        forms = "operators_" + front_end
+        _operators_library(forms, operators, malloc + "_alone")
+        _operators_library(forms + "_shared", operators, malloc + "_alone", local_defines = ["TD_SHARED=1"])
+        _operators_library(forms + TINY_SUFFIX, operators, tiny_label(malloc + "_alone"), testonly = True)
         code = "//frontends/" + front_end
         cc_library(
             name = front_end,
             visibility = ["//visibility:public"],
-            deps = [malloc, code, preinit],
+            deps = [forms, malloc, code, preinit],
         )
         cc_library(
             name = front_end + TINY_SUFFIX,
             testonly = True,
             visibility = ["//visibility:public"],
-            deps = [tiny_label(malloc), tiny_label(code), preinit],
+            deps = [forms + TINY_SUFFIX, tiny_label(malloc), tiny_label(code), preinit],
         )
         cc_binary(
             name = "libtandem_%s.so" % front_end,
@@ -52,8 +57,21 @@ def tandem_malloc_libraries(api, exports, preinit):
             ],
             linkshared = True,
             visibility = ["//visibility:public"],
-            deps = [malloc, code, api],
+            deps = [forms + "_shared", malloc, code, api],
         )
+
+def _operators_library(name, srcs, malloc, **kwargs):
+    """operator new and delete for one front end: linked in, in a shared object, or tiny."""
+    cc_library(
+        name = name,
+        srcs = srcs,
+        alwayslink = True,
+        copts = ALLOCATOR_CXXOPTS,
+        linkstatic = True,
+        visibility = ["//visibility:private"],
+        deps = [malloc],
+        **kwargs
+    )
 
 def _each_variant(front_ends, tiny):
     return [(front_end, suffix) for front_end in front_ends for suffix in (["", TINY_SUFFIX] if tiny else [""])]

@@ -79,6 +79,9 @@ def export_findings(bin_folder):
                      if not (name in MALLOC_FAMILY or name in OPERATORS or _OPTIONAL.match(name))]
         findings += ["%s does not export %s" % (base, name)
                      for name in sorted((MALLOC_FAMILY | OPERATORS | TANDEM_API) - exported)]
+        # valgrind's tools put their own in the place of strong ones only.
+        findings += ["%s exports %s weakly" % (base, name)
+                     for name, kind in sorted(_defined("--dynamic", library)) if kind == "W" and name in OPERATORS]
     return findings
 
 

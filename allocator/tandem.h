@@ -76,7 +76,7 @@ struct tandem_stats {
     uint64_t flushes;            // slow paths of frees, many of which return one
     uint64_t transfer_hits;      // batches fetched that the transfer cache had, if only in part
     uint64_t transfer_misses;    // batches fetched of which it had nothing
-    uint64_t central_locks;      // central free lists' locks taken
+    uint64_t central_locks;      // central free lists' locks taken, by calls for statistics as well
     uint64_t locks_contended;    // locks of any kind that were not free at the first try
     uint64_t system_calls;       // made for memory: mmap, munmap, mremap, madvise, msync
     uint64_t remote_fences;      // membarrier calls that empty a CPU's slab; not those that settle a double free

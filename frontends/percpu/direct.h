@@ -9,7 +9,8 @@
 #pragma GCC visibility push(hidden)
 
 #if defined(__x86_64__)
-// Lets frees go this way if `is_open`, and else none for ever; before anything is allocated. `area_offset` as below.
+// Lets frees go this way if `is_open`, and else none but that of NULL; to be called before anything is allocated. Each
+// thread's area lies `area_offset` bytes from the thread pointer on, registered or not.
 void td_direct_init_free(bool is_open, ptrdiff_t area_offset);
 
 // Lets allocations go this way: glibc has registered each thread's area `area_offset` bytes from the thread pointer on,

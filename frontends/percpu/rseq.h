@@ -51,7 +51,7 @@ struct td_percpu {
     char padding[TD_TABLE_PLACE - 112];
     // For free and operator delete on x86-64 (see direct_x86_64.h), immutable once td_area_init has decided: their
     // descriptors; the bits of td_link_to(pointer) that they leave a pointer to others for, none till then; and where
-    // the areas' `rseq_cs` lies, from the thread pointer on, unless those are all bits.
+    // the areas' `rseq_cs` lies, from the thread pointer on.
     struct td_rseq_cs free_descriptor[2];
     char padding_2[24];
     uint64_t free_mask;

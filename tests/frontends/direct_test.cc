@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 
 extern "C" {
+#include "backend/page_map.h"
 #include "frontends/percpu/fast_path.h"
 
 extern const ptrdiff_t __rseq_offset __attribute__((weak));  // glibc 2.35 and later
@@ -134,6 +135,23 @@ TEST(direct, leaves_frees_to_the_other_way_while_it_is_closed) {
         free(opaque(malloc(size)));
     free(opaque(static_cast<void *>(nullptr)));
     td_percpu.free_mask = mask;
+}
+
+// As under valgrind. Nothing but NULL has a link of no bits.
+TEST(direct, has_nothing_to_do_for_null_where_the_heap_lies_in_the_first_4_gib) {
+    static struct td_page_map_leaf leaf;
+    free(opaque(malloc(1)));
+    struct td_page_map_leaf *known = td_page_map_root[0];
+    td_page_map_root[0] = known != nullptr ? known : &leaf;
+    uint64_t mask = td_percpu.free_mask;
+    for (uint64_t tried : {mask, UINT64_MAX}) {
+        td_percpu.free_mask = tried;
+        free(opaque(static_cast<void *>(nullptr)));
+        operator delete(opaque(static_cast<void *>(nullptr)));
+        free(opaque(malloc(1)));
+    }
+    td_percpu.free_mask = mask;
+    td_page_map_root[0] = known;
 }
 
 TEST(direct, leaves_to_the_other_way_what_it_does_not_do) {

@@ -97,8 +97,8 @@ void td_process_register_fork_handlers(void) {
         pthread_atfork(fork_prepare, fork_parent, fork_child);
 }
 
-// What a program that began without stderr opens as descriptor 2 is a file of its own. One that puts a file in the place
-// of stderr later may want its messages there.
+// What a program that began without stderr opens as descriptor 2 is a file of its own. One that puts a file in the
+// place of stderr later may want its messages there.
 static bool is_stderr_open(void) {
     int saved_errno = errno;
     bool is_open = fcntl(STDERR_FILENO, F_GETFD) != -1;

@@ -1,5 +1,5 @@
-// The direct way from malloc and operator new to an object, and back from free and operator delete: what td_rseq_pop does
-// for a class with two stacks, and td_rseq_push, in code as short as it can be. On x86-64 alone; elsewhere the
+// The direct way from malloc and operator new to an object, and back from free and operator delete: what td_rseq_pop
+// does for a class with two stacks, and td_rseq_push, in code as short as it can be. On x86-64 alone; elsewhere the
 // compiler's code is as good.
 #ifndef FRONTENDS_PERCPU_DIRECT_H_
 #define FRONTENDS_PERCPU_DIRECT_H_

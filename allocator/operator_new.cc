@@ -27,6 +27,7 @@ extern "C" {
 #endif
 TD_REPLACEABLE void *operator new(size_t size);
 TD_REPLACEABLE void operator delete(void *pointer) noexcept;
+TD_REPLACEABLE void operator delete(void *pointer, size_t size) noexcept;
 
 // What the compiler refers to for each `catch` below, weakly as allocator/cxx_library.c does.
 __asm__(".weak __gxx_personality_v0\n\t.weak __cxa_begin_catch\n\t.weak __cxa_end_catch\n\t.weak _ZSt9terminatev");
@@ -63,7 +64,7 @@ bool are_own;
 
 // td_class_code_table, or zeros: then sized deletes leave the fast path, and need no look at the above in it. Immutable
 // after td_operators_begin, zeros before.
-uint8_t delete_codes[TD_TABLE_BYTES + 1];
+uint8_t delete_codes[TD_TABLE_BYTES + 1] __asm__("td_delete_codes");
 
 // What a nothrow form does by default ([new.delete.single]): `allocate` is the form that it is derived from.
 template <typename allocation> void *or_null(allocation allocate) noexcept {
@@ -159,9 +160,18 @@ TD_REPLACEABLE void operator delete[](void *pointer, const std::nothrow_t &) noe
     operator delete[](pointer);
 }
 
+#if defined(TD_DEFINE_DELETE_SIZED)
+// What the direct way does not do.
+extern "C" __attribute__((visibility("hidden"))) void td_delete_sized_any(void *pointer, size_t size) noexcept {
+    delete_sized(pointer, size, [](void *object) { operator delete(object); });
+}
+
+TD_DEFINE_DELETE_SIZED(operator delete, td_delete_codes, td_delete_sized_any)
+#else
 TD_REPLACEABLE void operator delete(void *pointer, size_t size) noexcept {
     delete_sized(pointer, size, [](void *object) { operator delete(object); });
 }
+#endif
 
 TD_REPLACEABLE void operator delete[](void *pointer, size_t size) noexcept {
     delete_sized(pointer, size, [](void *object) { operator delete[](object); });

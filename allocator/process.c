@@ -24,10 +24,9 @@ __attribute__((destructor(101))) static void process_ends(void);
 static void *maintain_forever(void *unused) {
     (void)unused;
     const struct timespec tick = {.tv_nsec = TD_TICK_MS * 1000000L};
-    for (;;) {
-        nanosleep(&tick, NULL);
+    // Where the system refuses the call the thread would never rest: it ends.
+    while (nanosleep(&tick, NULL) == 0 || errno == EINTR)
         td_frontend_maintain();
-    }
     return NULL;
 }
 

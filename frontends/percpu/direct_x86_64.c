@@ -11,13 +11,15 @@ extern const struct td_rseq_cs td_direct_descriptor_0 __attribute__((weak, visib
 extern const struct td_rseq_cs td_direct_descriptor_1 __attribute__((weak, visibility("default")));
 extern const struct td_rseq_cs td_direct_free_descriptor_0 __attribute__((weak, visibility("default")));
 extern const struct td_rseq_cs td_direct_free_descriptor_1 __attribute__((weak, visibility("default")));
+extern const struct td_rseq_cs td_direct_free_descriptor_2 __attribute__((weak, visibility("default")));
 
 void td_direct_init_free(bool is_open, ptrdiff_t area_offset) {
-    if (&td_direct_free_descriptor_0 == NULL || &td_direct_free_descriptor_1 == NULL)
-        return;
+    const struct td_rseq_cs *linked[] = {&td_direct_free_descriptor_0, &td_direct_free_descriptor_1,
+                                         &td_direct_free_descriptor_2};
+    for (size_t way = 0; way < sizeof linked / sizeof linked[0]; way++)
+        if (linked[way] != NULL)
+            td_percpu.free_descriptor[way] = *linked[way];
     // NULL goes the way even if it is closed, where the page map has a leaf for the first 4 GiB, and finds no room.
-    td_percpu.free_descriptor[0] = td_direct_free_descriptor_0;
-    td_percpu.free_descriptor[1] = td_direct_free_descriptor_1;
     td_percpu.free_rseq_cs_offset = area_offset + (ptrdiff_t)offsetof(struct td_rseq_area, rseq_cs);
     td_percpu.free_mask = is_open ? TD_LINK_NO_OBJECT : UINT64_MAX;
 }

@@ -118,20 +118,21 @@ _Static_assert(TD_RETURN_NULL == 0 && TD_THROW == 1, "names below end so");
         __asm__(TD_RSEQ_TABLES("5f") TD_DIRECT_NUMBERS(way) TD_DIRECT_CODE);                                           \
     }
 
-// free and operator delete: here too one address leads to what they need, their descriptor's in td_percpu. They look
-// the class up by TD_PAGE_MAP_LOOKUP, which who defines them includes, and leave all else to td_free_any: everything
-// where the way is closed.
-#define TD_DIRECT_FREE_PLACE 2464
-#define TD_DIRECT_FREE_MASK 88
-#define TD_DIRECT_FREE_RSEQ_CS_OFFSET 96
-#define TD_DIRECT_FREE_SLABS 112
+// free and operator delete, and that with a size: here too one address leads to what they need, their descriptor's in
+// td_percpu. They find the class by TD_PAGE_MAP_LOOKUP, which whoever defines them includes, and leave all else to
+// another function: everything but NULL where the way is closed.
+#define TD_DIRECT_FREE_PLACE 2432
+#define TD_DIRECT_FREE_MASK 120
+#define TD_DIRECT_FREE_RSEQ_CS_OFFSET 128
+#define TD_DIRECT_FREE_SLABS 144
 
 _Static_assert(offsetof(struct td_percpu, free_descriptor) == TD_DIRECT_FREE_PLACE &&
                    offsetof(struct td_percpu, free_mask) == TD_DIRECT_FREE_PLACE + TD_DIRECT_FREE_MASK &&
                    offsetof(struct td_percpu, free_rseq_cs_offset) ==
                        TD_DIRECT_FREE_PLACE + TD_DIRECT_FREE_RSEQ_CS_OFFSET &&
-                   offsetof(struct td_percpu, slabs) == TD_DIRECT_FREE_PLACE + TD_DIRECT_FREE_SLABS,
-               "the numbers above");
+                   offsetof(struct td_percpu, slabs) == TD_DIRECT_FREE_PLACE + TD_DIRECT_FREE_SLABS &&
+                   TD_TABLE_BYTES == 1024,
+               "the numbers above and below");
 
 #define TD_DIRECT_FREE_NUMBERS(which)                                                                                  \
     TD_DIRECT_SET(free_descriptor, TD_DIRECT_FREE_PLACE + TD_DIRECT_WAY * which)                                       \
@@ -142,34 +143,54 @@ _Static_assert(offsetof(struct td_percpu, free_descriptor) == TD_DIRECT_FREE_PLA
     ".hidden td_direct_free_descriptor_" #which "\n\t"                                                                 \
     ".set td_direct_free_descriptor_" #which ", 4b\n"
 
-#define TD_DIRECT_FREE_CODE                                                                                            \
-    "0:\n\t"                                                                                                           \
-    "leaq td_percpu + .Lfree_descriptor(%rip), %r9\n\t" TD_PAGE_MAP_LOOKUP(                                            \
-        ".Lfree_mask(%r9)") "movq .Lfree_rseq_cs_offset(%r9), %rcx\n\t"                                                \
-                            "movq %r9, %fs:(%rcx)\n"                                                                   \
-                            "1:\n\t"                                                                                   \
-                            "movl %fs:16(%rcx), %edx\n\t"                                                              \
-                            "movq .Lfree_slabs(%r9,%rdx,8), %rdx\n\t"                                                  \
-                            "leaq (%rdx,%rsi,8), %rdx\n\t"                                                             \
-                            "movl 8(%rdx), %eax\n\t"                                                                   \
-                            "movzwl %ax, %ecx\n\t"                                                                     \
-                            "subl $0xffff, %eax\n\t"                                                                   \
-                            "jb 5f\n\t"                                                                                \
-                            "cmpl %edi, 2(%rdx,%rcx,8)\n\t"                                                            \
-                            "je 5f\n\t"                                                                                \
-                            "addq %rcx, %r8\n\t"                                                                       \
-                            "movq %r8, 8(%rdx,%rcx,8)\n\t"                                                             \
-                            "movl %eax, 8(%rdx)\n"                                                                     \
-                            "2:\n\t"                                                                                   \
-                            "ret\n"                                                                                    \
-                            "5:\n\t"                                                                                   \
-                            "jmp td_free_any"
+// The class code, in r10. With a size, in rsi, it is that size's, which the page map only confirms: see td_push_sized.
+#define TD_DIRECT_CLASS "movzbl (%rdx,%rax), %r10d\n\t"
+#define TD_DIRECT_CLASS_OF_SIZE(codes)                                                                                 \
+    "cmpq $1024, %rsi\n\t"                                                                                             \
+    "ja 5f\n\t"                                                                                                        \
+    "leaq " #codes "(%rip), %rcx\n\t"                                                                                  \
+    "movzbl (%rcx,%rsi), %r10d\n\t"                                                                                    \
+    "cmpb %r10b, (%rdx,%rax)\n\t"                                                                                      \
+    "jne 5f\n\t"
 
-// Defines free or operator delete; `way` is 0 or 1.
-#define TD_DIRECT_FREE(name, way, specifier)                                                                           \
-    TD_EXPORT __attribute__((naked, aligned(64))) void name(void *pointer __attribute__((unused))) specifier {         \
-        __asm__(TD_RSEQ_TABLES("5f") TD_DIRECT_FREE_NUMBERS(way) TD_DIRECT_FREE_CODE);                                 \
+#define TD_DIRECT_FREE_BEGIN                                                                                           \
+    "0:\n\t"                                                                                                           \
+    "leaq td_percpu + .Lfree_descriptor(%rip), %r9\n\t"
+
+#define TD_DIRECT_PUSH                                                                                                 \
+    "movq .Lfree_rseq_cs_offset(%r9), %rcx\n\t"                                                                        \
+    "movq %r9, %fs:(%rcx)\n"                                                                                           \
+    "1:\n\t"                                                                                                           \
+    "movl %fs:16(%rcx), %edx\n\t"                                                                                      \
+    "movq .Lfree_slabs(%r9,%rdx,8), %rdx\n\t"                                                                          \
+    "leaq (%rdx,%r10,8), %rdx\n\t"                                                                                     \
+    "movl 8(%rdx), %eax\n\t"                                                                                           \
+    "movzwl %ax, %ecx\n\t"                                                                                             \
+    "subl $0xffff, %eax\n\t"                                                                                           \
+    "jb 5f\n\t"                                                                                                        \
+    "cmpl %edi, 2(%rdx,%rcx,8)\n\t"                                                                                    \
+    "je 5f\n\t"                                                                                                        \
+    "addq %rcx, %r8\n\t"                                                                                               \
+    "movq %r8, 8(%rdx,%rcx,8)\n\t"                                                                                     \
+    "movl %eax, 8(%rdx)\n"                                                                                             \
+    "2:\n\t"                                                                                                           \
+    "ret\n"                                                                                                            \
+    "5:\n\t"
+
+#define TD_DIRECT_FREE_AS(signature, way, class, other)                                                                \
+    TD_EXPORT __attribute__((naked, aligned(64))) signature {                                                          \
+        __asm__(TD_RSEQ_TABLES("5f") TD_DIRECT_FREE_NUMBERS(way)                                                       \
+                    TD_DIRECT_FREE_BEGIN TD_PAGE_MAP_LOOKUP(".Lfree_mask(%r9)") class TD_DIRECT_PUSH "jmp " #other);   \
     }
+
+// Defines free, or a function like it; `other` is td_free_any, or does the same. And one with a size behind the
+// pointer, of which `codes` has the class codes, or zeros. Each has a `way` of its own, from 0 to 2;
+// the code of 0 is six bytes longer.
+#define TD_DIRECT_FREE(name, way, specifier)                                                                           \
+    TD_DIRECT_FREE_AS(void name(void *pointer __attribute__((unused))) specifier, way, TD_DIRECT_CLASS, td_free_any)
+#define TD_DIRECT_FREE_SIZED(name, way, codes, other)                                                                  \
+    TD_DIRECT_FREE_AS(void name(void *pointer __attribute__((unused)), size_t size __attribute__((unused))) noexcept,  \
+                      way, TD_DIRECT_CLASS_OF_SIZE(codes), other)
 
 #pragma GCC visibility pop
 

@@ -8,8 +8,9 @@
 
 #define TD_DEFINE_MALLOC(name) TD_DIRECT_ALLOC(name, 0)
 #define TD_DEFINE_NEW(name) TD_DIRECT_ALLOC(name, 1)
-#define TD_DEFINE_FREE(name) TD_DIRECT_FREE(name, 0, )
-#define TD_DEFINE_DELETE(name) TD_DIRECT_FREE(name, 1, noexcept)
+#define TD_DEFINE_FREE(name) TD_DIRECT_FREE(name, 2, )
+#define TD_DEFINE_DELETE(name) TD_DIRECT_FREE(name, 0, noexcept)
+#define TD_DEFINE_DELETE_SIZED(name, codes, other) TD_DIRECT_FREE_SIZED(name, 1, codes, other)
 #endif
 
 #pragma GCC visibility push(hidden)

@@ -48,11 +48,11 @@ _Static_assert(offsetof(struct td_rseq_area, mm_cid) == 24, "the kernel's layout
 
 // What a sequence finds a slab with. All zeros at first, so that it takes no room in the file.
 struct td_percpu {
-    char padding[TD_TABLE_PLACE - 112];
+    char padding[TD_TABLE_PLACE - 144];
     // For free and operator delete on x86-64 (see direct_x86_64.h), immutable once td_area_init has decided: their
     // descriptors; the bits of td_link_to(pointer) that they leave a pointer to others for, none till then; and where
     // the areas' `rseq_cs` lies, from the thread pointer on.
-    struct td_rseq_cs free_descriptor[2];
+    struct td_rseq_cs free_descriptor[3];
     char padding_2[24];
     uint64_t free_mask;
     ptrdiff_t free_rseq_cs_offset;

@@ -110,14 +110,35 @@ template <typename F> bool announces(const td_rseq_cs *descriptor, F release) {
     return is_seen;
 }
 
+// The three ways' descriptors.
+const td_rseq_cs &of_delete = td_percpu.free_descriptor[0];
+const td_rseq_cs &of_sized_delete = td_percpu.free_descriptor[1];
+const td_rseq_cs &of_free = td_percpu.free_descriptor[2];
+
+void delete_plain(void *object) {
+    operator delete(object);
+}
+void delete_sized(void *object) {
+    operator delete (object, size_t{48});
+}
+
 TEST(direct, is_where_free_and_delete_go) {
     SKIP_UNLESS_OPEN();
-    const td_rseq_cs *descriptors = td_percpu.free_descriptor;
-    EXPECT_TRUE(announces(&descriptors[0], [](void *object) { free(object); }));
-    EXPECT_TRUE(announces(&descriptors[1], [](void *object) { operator delete(object); }));
-    EXPECT_TRUE(announces(&descriptors[1], [](void *object) { operator delete[](object); }));
-    EXPECT_FALSE(announces(&descriptors[1], [](void *object) { free(object); }));
-    EXPECT_FALSE(announces(&descriptors[0], [](void *object) { operator delete(object); }));
+    EXPECT_TRUE(announces(&of_free, free));
+    EXPECT_TRUE(announces(&of_delete, delete_plain));
+    EXPECT_TRUE(announces(&of_delete, [](void *object) { operator delete[](object); }));
+    EXPECT_EQ(announces(&of_sized_delete, delete_sized), !TD_DEBUG);
+    EXPECT_FALSE(announces(&of_delete, free));
+    EXPECT_FALSE(announces(&of_free, delete_plain));
+}
+
+// That is looked into, and no object of the class.
+TEST(direct, leaves_frees_of_a_wrong_size_to_the_other_way) {
+    SKIP_UNLESS_OPEN();
+    for (size_t size : {size_t{0}, size_t{1}, size_t{49}, TD_TABLE_BYTES, TD_TABLE_BYTES + 1, SIZE_MAX})
+        if (!TD_DEBUG) {
+            EXPECT_FALSE(announces(&of_sized_delete, [=](void *object) { operator delete(object, size); })) << size;
+        }
 }
 
 TEST(direct, is_closed_for_frees_where_it_cannot_be_open) {
@@ -129,10 +150,13 @@ TEST(direct, leaves_frees_to_the_other_way_while_it_is_closed) {
     free(opaque(malloc(1)));
     uint64_t mask = td_percpu.free_mask;
     td_percpu.free_mask = UINT64_MAX;
-    EXPECT_FALSE(announces(&td_percpu.free_descriptor[0], [](void *object) { free(object); }));
-    EXPECT_FALSE(announces(&td_percpu.free_descriptor[1], [](void *object) { operator delete(object); }));
+    EXPECT_FALSE(announces(&of_free, free));
+    EXPECT_FALSE(announces(&of_delete, delete_plain));
+    EXPECT_FALSE(announces(&of_sized_delete, delete_sized));
     for (size_t size : {size_t{8}, size_t{5000}, size_t{1} << 20})
         free(opaque(malloc(size)));
+    for (size_t size : {size_t{8}, size_t{1000}, size_t{5000}, size_t{1} << 20})
+        operator delete(opaque(operator new(size)), size);
     free(opaque(static_cast<void *>(nullptr)));
     td_percpu.free_mask = mask;
 }
@@ -148,6 +172,7 @@ TEST(direct, has_nothing_to_do_for_null_where_the_heap_lies_in_the_first_4_gib) 
         td_percpu.free_mask = tried;
         free(opaque(static_cast<void *>(nullptr)));
         operator delete(opaque(static_cast<void *>(nullptr)));
+        operator delete (opaque(static_cast<void *>(nullptr)), size_t{48});
         free(opaque(malloc(1)));
     }
     td_percpu.free_mask = mask;

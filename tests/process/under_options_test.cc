@@ -1,14 +1,20 @@
 // Everything that a program does, under each of TANDEM_OPTIONS' values.
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
 #include <string>
 #include <vector>
 
+#include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "allocator/tandem.h"
 #include "tests/process/child.h"
 #include "tests/process/exercise.h"
+#include "tests/process/seccomp_filter.h"
 #include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
@@ -60,6 +66,25 @@ TEST(background_thread, gives_memory_back_while_the_program_sleeps) {
     }
     child::outcome outcome =
         child::run("free_much_and_sleep", child::with_environment({"TANDEM_OPTIONS=background_thread=1,decay_ms=100"}));
+    EXPECT_TRUE(outcome.succeeded()) << outcome;
+}
+
+size_t thread_count() {
+    auto tasks = std::filesystem::directory_iterator("/proc/self/task");
+    return static_cast<size_t>(std::distance(begin(tasks), end(tasks)));
+}
+
+CHILD_ROLE(wait_to_be_alone) {
+    for (int i = 0; i < 100000 && thread_count() > 1; i++) {
+        sched_yield();
+    }
+    return thread_count() == 1 ? 0 : 1;
+}
+
+TEST(background_thread, ends_where_it_may_not_sleep) {
+    child::settings settings = child::with_environment({"TANDEM_OPTIONS=background_thread=1"});
+    settings.before_exec = [] { return forbid_system_calls({SYS_clock_nanosleep}, EPERM); };
+    child::outcome outcome = child::run("wait_to_be_alone", settings);
     EXPECT_TRUE(outcome.succeeded()) << outcome;
 }
 

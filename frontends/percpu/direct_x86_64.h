@@ -143,19 +143,23 @@ _Static_assert(offsetof(struct td_percpu, free_descriptor) == TD_DIRECT_FREE_PLA
     ".hidden td_direct_free_descriptor_" #which "\n\t"                                                                 \
     ".set td_direct_free_descriptor_" #which ", 4b\n"
 
-// The class code, in r10. With a size, in rsi, it is that size's, which the page map only confirms: see td_push_sized.
-#define TD_DIRECT_CLASS "movzbl (%rdx,%rax), %r10d\n\t"
-#define TD_DIRECT_CLASS_OF_SIZE(codes)                                                                                 \
+#define TD_DIRECT_FREE_BEGIN                                                                                           \
+    "0:\n\t"                                                                                                           \
+    "leaq td_percpu + .Lfree_descriptor(%rip), %r9\n\t"
+// With a size, in rsi: larger ones are left to others before anything is looked up.
+#define TD_DIRECT_FREE_BEGIN_SIZED                                                                                     \
+    "0:\n\t"                                                                                                           \
     "cmpq $1024, %rsi\n\t"                                                                                             \
     "ja 5f\n\t"                                                                                                        \
+    "leaq td_percpu + .Lfree_descriptor(%rip), %r9\n\t"
+
+// The class code, in r10. With a size it is that size's, which the page map only confirms: see td_push_sized.
+#define TD_DIRECT_CLASS "movzbl (%rdx,%rax), %r10d\n\t"
+#define TD_DIRECT_CLASS_OF_SIZE(codes)                                                                                 \
     "leaq " #codes "(%rip), %rcx\n\t"                                                                                  \
     "movzbl (%rcx,%rsi), %r10d\n\t"                                                                                    \
     "cmpb %r10b, (%rdx,%rax)\n\t"                                                                                      \
     "jne 5f\n\t"
-
-#define TD_DIRECT_FREE_BEGIN                                                                                           \
-    "0:\n\t"                                                                                                           \
-    "leaq td_percpu + .Lfree_descriptor(%rip), %r9\n\t"
 
 #define TD_DIRECT_PUSH                                                                                                 \
     "movq .Lfree_rseq_cs_offset(%r9), %rcx\n\t"                                                                        \
@@ -177,20 +181,21 @@ _Static_assert(offsetof(struct td_percpu, free_descriptor) == TD_DIRECT_FREE_PLA
     "ret\n"                                                                                                            \
     "5:\n\t"
 
-#define TD_DIRECT_FREE_AS(signature, way, class, other)                                                                \
+#define TD_DIRECT_FREE_AS(signature, way, begin, class, other)                                                         \
     TD_EXPORT __attribute__((naked, aligned(64))) signature {                                                          \
         __asm__(TD_RSEQ_TABLES("5f") TD_DIRECT_FREE_NUMBERS(way)                                                       \
-                    TD_DIRECT_FREE_BEGIN TD_PAGE_MAP_LOOKUP(".Lfree_mask(%r9)") class TD_DIRECT_PUSH "jmp " #other);   \
+                    begin TD_PAGE_MAP_LOOKUP(".Lfree_mask(%r9)") class TD_DIRECT_PUSH "jmp " #other);                  \
     }
 
 // Defines free, or a function like it; `other` is td_free_any, or does the same. And one with a size behind the
-// pointer, of which `codes` has the class codes, or zeros. Each has a `way` of its own, from 0 to 2;
-// the code of 0 is six bytes longer.
+// pointer, of which `codes` has the class codes, or zeros. Each has a `way` of its own, from 0 to 2; with 0 the code is
+// six bytes longer.
 #define TD_DIRECT_FREE(name, way, specifier)                                                                           \
-    TD_DIRECT_FREE_AS(void name(void *pointer __attribute__((unused))) specifier, way, TD_DIRECT_CLASS, td_free_any)
+    TD_DIRECT_FREE_AS(void name(void *pointer __attribute__((unused))) specifier, way, TD_DIRECT_FREE_BEGIN,           \
+                      TD_DIRECT_CLASS, td_free_any)
 #define TD_DIRECT_FREE_SIZED(name, way, codes, other)                                                                  \
     TD_DIRECT_FREE_AS(void name(void *pointer __attribute__((unused)), size_t size __attribute__((unused))) noexcept,  \
-                      way, TD_DIRECT_CLASS_OF_SIZE(codes), other)
+                      way, TD_DIRECT_FREE_BEGIN_SIZED, TD_DIRECT_CLASS_OF_SIZE(codes), other)
 
 #pragma GCC visibility pop
 

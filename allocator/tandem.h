@@ -60,7 +60,7 @@ struct tandem_sized_pointer tandem_alloc_at_least(size_t size);
 // `mapped_bytes` exactly when no other thread allocates.
 //
 // `refills` and `flushes` count slow paths before it is known whether a batch moves. Those that find at once that
-// a bin's two stacks can change roles are not counted.
+// a bin's two stacks can swap are not counted.
 struct tandem_stats {
     uint64_t live_bytes;         // in objects that the program holds, rounded up to their size class or to pages
     uint64_t cached_bytes;       // in objects that front ends and transfer caches hold

@@ -59,10 +59,10 @@
 #define TD_BIN_LINE_MAX (TD_TINY ? 2 : 1024)
 #define TD_BIN_MIN (TD_TINY ? 1 : 4)
 #define TD_BIN_BYTES ((size_t)1024 << 10)
-// Stacks that hold less than this when they change roles get more from the middle end: changing costs as much as some
-// allocations, and should be as rare.
-#define TD_ROTATION_BYTES ((size_t)8 << 10)
-#define TD_ROTATION_MAX (TD_TINY ? 1 : 128)
+// A bin swaps its stacks if that of frees has so many bytes of objects, or so many objects if these are fewer; else the
+// middle end fills it up first. A swap costs as much as some allocations, and should be rare.
+#define TD_SWAP_MIN_BYTES ((size_t)8 << 10)
+#define TD_SWAP_MIN_OBJECTS (TD_TINY ? 1 : 128)
 
 // Address space of a slab: headers, then slots. It has room for all bins at their largest, and for what is lost where
 // several are moved at once.

@@ -43,8 +43,9 @@ void td_size_class_init(void) {
             .span_objects = (uint16_t)(pages * TD_PAGE_BYTES / bytes),
             .align_pages = (uint16_t)(is_power_of_two && bytes > TD_PAGE_BYTES ? bytes / TD_PAGE_BYTES : 1),
             .batch = (uint16_t)batch,
-            .rotation = td_class_has_two_stacks(i) ? (uint16_t)td_clamp(TD_ROTATION_BYTES / bytes, 1, TD_ROTATION_MAX)
-                                                   : UINT16_MAX,
+            .swap_min = td_class_has_two_stacks(i)
+                            ? (uint16_t)td_clamp(TD_SWAP_MIN_BYTES / bytes, 1, TD_SWAP_MIN_OBJECTS)
+                            : UINT16_MAX,
             .bin_max = (uint16_t)td_clamp(TD_BIN_BYTES / bytes, 2, bin_max),
             .transfer_max = (uint16_t)td_clamp(TD_TRANSFER_BYTES / (bytes * batch), TD_TRANSFER_BATCHES_MIN,
                                                TD_TRANSFER_BATCHES_MAX),

@@ -26,7 +26,7 @@ struct td_class_info {
     uint16_t span_objects;
     uint16_t align_pages;   // a span's first page is a multiple of it: 16 KiB and more are naturally aligned
     uint16_t batch;         // objects that move at once
-    uint16_t rotation;      // objects that are enough for a bin's stacks to change roles; UINT16_MAX if it has but one
+    uint16_t swap_min;      // objects in its stack of frees with which a bin may swap; UINT16_MAX if it has one stack
     uint16_t bin_max;       // objects that each stack of a bin may hold
     uint16_t transfer_max;  // batches that a lane of the transfer cache may hold
 };

@@ -37,7 +37,7 @@ static inline TD_ALWAYS_INLINE struct td_bin_view td_bin_view(const struct td_sl
     return view;
 }
 
-// Lets the stacks change roles if that of allocations is empty and that of frees has `least` objects.
+// Swaps the stacks if that of allocations is empty and that of frees has `least` objects.
 static inline bool td_bin_swap_stacks(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index,
                                       size_t least) {
     struct td_slab_bin expected, desired;

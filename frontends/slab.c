@@ -141,9 +141,9 @@ static size_t refill_count(const struct td_bin_view *view, size_t class_index) {
         return td_max(1, td_min(view->capacity / 2, info->batch));
     if (view->free_count == 0)
         return view->capacity >= info->batch ? info->batch : td_max(1, view->capacity * 3 / 4);
-    // Its objects come back: more than fit into the stack of frees would be in the way, and more than it needs to turn
-    // over would only pass through the processor's cache.
-    return td_max(1, td_min(view->capacity - view->free_count, info->rotation));
+    // Its objects come back: more than fit into the stack of frees would be in the way, and more than its stacks
+    // need to swap would only pass through the processor's cache.
+    return td_max(1, td_min(view->capacity - view->free_count, info->swap_min));
 }
 
 static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
@@ -156,7 +156,7 @@ static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t 
     note_history(slab, class_index, HISTORY_IS_USED | (is_empty ? 0 : was_full));
     bool is_grown = ((was_full && is_empty) || view.capacity < TD_BIN_MAX) &&
                     grow_bin(ops, slab, class_index, &view, td_max(2 * view.capacity, TD_BIN_MIN));
-    // A bin that has what it may hold turns over with less: more would be turned away again.
+    // The stacks of a bin that has what it may hold swap with less: more would be turned away again.
     if (!is_grown && view.free_count > view.capacity / 2) {
         void *object = td_slab_swap_and_pop(ops, slab, class_index);
         if (object != NULL)
@@ -174,7 +174,7 @@ static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t 
 
 void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     void *object;
-    if (td_bin_swap_stacks(ops, slab, class_index, td_class_info[class_index].rotation) &&
+    if (td_bin_swap_stacks(ops, slab, class_index, td_class_info[class_index].swap_min) &&
         ops->pop_batch(slab, class_index, &object, 1) != 0)
         return object;
     object = refill(ops, slab, class_index);
@@ -225,7 +225,7 @@ static size_t take_allocations(const struct td_slab_ops *ops, struct td_slab *sl
 // Makes room in a bin with two stacks: what was not used for longest leaves. Returns whether nothing was allocated
 // since the bin was full before: then the other objects are of no use to whoever frees here, and all but a few leave as
 // well. Whenever the middle end is called there are objects for a signal handler that interrupts it: the stacks have
-// changed roles before it gets the last ones.
+// swapped before it gets the last ones.
 static bool make_room(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index,
                       const struct td_bin_view *view, bool was_one_way) {
     bool is_one_way = view->alloc_count >= (was_one_way ? TD_BIN_MIN : view->capacity);

@@ -2,7 +2,7 @@
 //
 // A slab is an array of words. The first ones are the bins, two words for each size class, at twice its index; the last
 // ones are slots with links to objects (base/link.h). A bin owns two stacks of slots. Allocations pop from one stack,
-// frees push to the other; when the former is empty the two change roles.
+// frees push to the other; when the former is empty the two swap.
 //
 //     word  0 ...                160 | 162 ...               |
 //          +-----+-----+---+---------+-----------------------+---------+----+----+----+----+----+----+----+----+-------
@@ -92,7 +92,7 @@ struct td_slab {
     uint64_t unserved;       // statistic; of both, those for want of a bin's first slots
     uint64_t activity_seen;  // guarded by the maintenance lock: what `activity` was
     uint32_t idle_ticks;     // guarded by the maintenance lock; of a warm slab by its registry
-    uint32_t swaps;          // a hint; how often stacks changed roles without the policy
+    uint32_t swaps;          // a hint; how often stacks swapped without the policy
     uint32_t asked_at;       // a hint; how many slow paths had been walked when the hand moved last
     struct td_slab *next;    // the front end's lists
     struct td_slab *prev;
@@ -198,7 +198,7 @@ static inline TD_ALWAYS_INLINE struct td_slab_bin td_slab_load_bin(const struct 
                                 .shape = td_load_relaxed(&bin->shape)};
 }
 
-// What the bin is, and what it is to be once the stacks have changed roles. False if they may not: allocations are not
+// What the bin is, and what it is to be once the stacks have swapped. False if they may not: allocations are not
 // out of objects, or there are fewer than `least` frees.
 static inline bool td_slab_swapped_bin(const struct td_slab *slab, size_t class_index, size_t least,
                                        struct td_slab_bin *expected, struct td_slab_bin *desired) {
@@ -215,7 +215,7 @@ static inline bool td_slab_swapped_bin(const struct td_slab *slab, size_t class_
     return true;
 }
 
-// The slow path of an allocation: lets the stacks change roles, or fetches a batch and keeps all but one of its
+// The slow path of an allocation: swaps the stacks, or fetches a batch and keeps all but one of its
 // objects, and grows a bin that is often empty. NULL if there is no memory.
 void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index);
 
@@ -223,7 +223,7 @@ void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t
 // keeps the object.
 void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer);
 
-// Lets the bin's stacks change roles and takes an object, if there is one. Takes no lock but those that `ops` take:
+// Swaps the bin's stacks and takes an object, if there is one. Takes no lock but those that `ops` take:
 // none with sequences, the slab's own with locked slabs.
 void *td_slab_swap_and_pop(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index);
 
@@ -313,7 +313,7 @@ static inline uint64_t td_slab_slow_paths(const struct td_slab *slab) {
 // Runs `td_frontend_maintain` if the slab's slow paths were walked often enough since it was last asked.
 void td_slab_tick(struct td_slab *slab);
 
-// Counts stacks that have changed roles. Whether it is time for `td_frontend_maintain`: a program that does little may
+// Counts a swap. Whether it is time for `td_frontend_maintain`: a program that does little may
 // walk no other slow path for long.
 static inline bool td_slab_count_swap(struct td_slab *slab) {
     uint32_t swaps = td_load_relaxed(&slab->swaps) + 1;

@@ -213,7 +213,7 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
     struct td_slab *slab = current_slab();
     struct td_slab_bin expected, desired;
     if (td_likely(slab != NULL &&
-                  td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired) &&
+                  td_slab_swapped_bin(slab, class_index, td_class_info[class_index].swap_min, &expected, &desired) &&
                   td_rseq_replace_bin(slab, class_index, expected, desired))) {
         void *object = td_frontend_pop(td_class_code(class_index), true);
         // A handler must not: whom it interrupted may hold the locks.

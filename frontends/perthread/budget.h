@@ -3,7 +3,7 @@
 // than TD_SLAB_BUDGET_SMALL_BYTES is for slabs whose threads have much in use: the program's spans of small objects are
 // TD_THREADS_BUDGET_TIMES what all threads would have then, or the slab's balance is TD_THREADS_BUDGET_TIMES as far
 // from 0. Or for those that lack a bin's first slots in one of TD_UNSERVED_SHARE slow paths or more, those included
-// that only let stacks change roles, as a thread does that allocates and frees one large object after the other.
+// that only swap stacks, as a thread walks that allocates and frees one large object after the other.
 #ifndef FRONTENDS_PERTHREAD_BUDGET_H_
 #define FRONTENDS_PERTHREAD_BUDGET_H_
 

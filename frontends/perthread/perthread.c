@@ -189,7 +189,7 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
         return object;
     }
     struct td_slab_bin expected, desired;
-    if (td_likely(td_slab_swapped_bin(slab, class_index, td_class_info[class_index].rotation, &expected, &desired))) {
+    if (td_likely(td_slab_swapped_bin(slab, class_index, td_class_info[class_index].swap_min, &expected, &desired))) {
         td_slab_plain_ops.replace_bin(slab, class_index, expected, desired);
         void *object = td_slab_plain_pop(slab, td_class_code(class_index), true);
         if (td_unlikely(td_slab_count_swap(slab)))

@@ -102,7 +102,7 @@ TEST_F(size_class, batches_and_bins_are_within_their_bounds) {
         ASSERT_LE(info.batch, size_t{TD_BATCH_MAX}) << i;
         ASSERT_LE(info.bin_max, info.object_bytes <= TD_CACHE_LINE ? TD_BIN_LINE_MAX : TD_BIN_MAX) << i;
         ASSERT_GE(info.bin_max, 2u) << i;
-        ASSERT_GE(info.rotation, 1u) << i;
+        ASSERT_GE(info.swap_min, 1u) << i;
         ASSERT_GE(info.transfer_max, size_t{TD_TRANSFER_BATCHES_MIN}) << i;
     }
 }

@@ -1,4 +1,5 @@
-// Every number that shapes the allocator, in one place. A -D enters here and nowhere else.
+// The numbers that several files share, and those that TD_TINY changes; a number that one file needs stands there. A -D
+// enters here and nowhere else.
 //
 // `TD_TINY` builds the variant whose caches hold next to nothing, so that tests walk the slow paths all the time.
 #ifndef BASE_CONFIG_H_
@@ -31,7 +32,7 @@
 #define TD_SEGMENT_BYTES ((size_t)1 << TD_SEGMENT_SHIFT)
 #define TD_SEGMENT_PAGES ((size_t)1 << (TD_SEGMENT_SHIFT - TD_PAGE_SHIFT))
 
-// Virtual addresses that the page map covers; the kernel hands out higher ones only to who asks for them.
+// Virtual addresses that the page map covers; the kernel hands out higher ones only where they are asked for.
 #define TD_ADDRESS_BITS 48
 
 // The smallest object, and malloc's alignment.
@@ -47,18 +48,21 @@
 // A cache line of every CPU that Tandem runs on.
 #define TD_CACHE_LINE 64
 
-// Objects that move between a slab and the middle end at once.
+// A batch, which is what moves between a slab and the middle end at once, has no more objects than this.
 #define TD_BATCH_MAX (TD_TINY ? 1 : 128)
+// It has no more bytes of objects than this.
 #define TD_BATCH_BYTES ((size_t)512 << 10)
 // What a refill may hand out beyond the batch, to end on a cache line of objects.
 #define TD_BATCH_SLACK 3
 
-// The bounds of one of a bin's two stacks, in objects and in bytes of objects; and in objects of a cache line or less,
-// of which programs free more before they allocate as many again.
+// Each of a bin's stacks holds no more objects than this.
 #define TD_BIN_MAX (TD_TINY ? 2 : 128)
+// It may be more for objects of a cache line or less, of which programs free more before they allocate as many again.
 #define TD_BIN_LINE_MAX (TD_TINY ? 2 : 1024)
-#define TD_BIN_MIN (TD_TINY ? 1 : 4)
+// It holds no more bytes of objects than this.
 #define TD_BIN_BYTES ((size_t)1024 << 10)
+// A bin that grows for the first time may hold so many objects in frees.
+#define TD_BIN_MIN (TD_TINY ? 1 : 4)
 // A bin swaps its stacks if that of frees has so many bytes of objects, or so many objects if these are fewer; else the
 // middle end fills it up first. A swap costs as much as some allocations, and should be rare.
 #define TD_SWAP_MIN_BYTES ((size_t)8 << 10)
@@ -67,50 +71,57 @@
 // Address space of a slab: headers, then slots. It has room for all bins at their largest, and for what is lost where
 // several are moved at once.
 #define TD_SLAB_BYTES ((size_t)320 << 10)
-// What all bins of one slab may take in frees, in bytes of objects; their other stacks may hold as much again.
+// The largest budget of a slab: what all its bins together may take in frees, in bytes of objects. (Their other stacks
+// may hold as much again.) Each CPU's slab has this one.
 #define TD_SLAB_BUDGET_BYTES ((size_t)2 << 20)
-// The same for all threads' slabs together, for each CPU, no less than for one slab; but a few threads may have as much
-// as CPUs, and each thread the least. A new one gets its share, if that is no more than the first, and claims more as
-// it needs it; beyond a small one if its threads have much in use or pass it on, or where it is too small for an
-// object.
-#define TD_THREADS_BUDGET_BYTES ((size_t)1 << 20)
-#define TD_SLAB_BUDGET_SMALL_BYTES ((size_t)64 << 10)
-// Much in use is so many times what would be cached.
-#define TD_THREADS_BUDGET_TIMES 2
-// Too small is a budget if one of so many slow paths is for want of a bin's first slots.
-#define TD_UNSERVED_SHARE 8
+
+// What threads' slabs may have: frontends/perthread/budget.h has the rules that these numbers are for.
+//
+// The sum of all budgets, for each CPU; never less than TD_SLAB_BUDGET_BYTES in all.
+#define TD_THREAD_BUDGETS_PER_CPU_BYTES ((size_t)1 << 20)
+// The budget of a new thread's slab is its thread's share of that sum, but no more than this.
 #define TD_SLAB_BUDGET_FIRST_BYTES ((size_t)16 << 10)
+// No slab in use has a budget of less, whatever the sum.
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)4 << 10)
-// What a slow path adds to the budget that a thread's slab may claim: who seldom walks one does with little.
+// A budget beyond this one has to be justified: by much memory in use, or by a bin that gets no slots.
+#define TD_SLAB_BUDGET_SMALL_BYTES ((size_t)64 << 10)
+// Much is in use if it is so many times what would be cached with the larger budget.
+#define TD_MUCH_IN_USE_TIMES 2
+// A bin gets no slots too often if one of so many slow paths is for want of the first ones.
+#define TD_UNSERVED_SHARE 8
+// Each slow path adds so much to the budget that a slab may claim: a thread that seldom walks one does with little.
 #define TD_SLOW_PATH_EARNS_BYTES ((size_t)1 << 10)
-// Threads for each CPU that get a slab at once, and may have as much as a CPU.
+// Up to so many threads for each CPU are few: they get a slab at their first call, and may have TD_SLAB_BUDGET_BYTES.
 #define TD_FEW_THREADS (TD_TINY ? 0 : 8)
-// What a thread beyond those loses for want of a slab of its own before it gets one: about as much as the first refills
-// of that cost.
-#define TD_YOUNG_NS (TD_TINY ? 2000 : 90000)
+// A thread beyond those gets a slab once its calls have cost so much more without one: about what the slab's first
+// refills cost.
+#define TD_SLAB_WORTH_NS (TD_TINY ? 2000 : 90000)
 // The largest object that such a thread keeps in its stash.
 #define TD_STASH_OBJECT_BYTES ((size_t)512)
-// Objects that a thread frees with locked slabs before it counts as a thread that calls.
+// A thread that only frees counts as one that calls after so many objects, which it frees to locked slabs.
 #define TD_FIRST_FREES (TD_TINY ? 4 : 64)
 
-// Slabs of threads that exited which keep their objects for the next threads, for each CPU.
+// So many slabs of threads that exited, for each CPU, keep their objects for the next threads.
 #define TD_WARM_SLABS (TD_TINY ? 1 : 8)
 
 // Slabs that the per-CPU front end can index: as many as the CPUs that a kernel for x86-64 or aarch64 can be configured
 // for today. With more, the locked slabs are used.
 #define TD_MAX_CPUS 8192
 
-// CPUs that share a lane of the transfer caches, and lanes: with more CPUs, more share one.
+// So many CPUs share a lane of the transfer caches.
 #define TD_CPUS_PER_LANE 4
+// There are no more lanes than this: with many CPUs more of them share one.
 #define TD_LANES 16
-// A lane's bounds for one class, in batches and in bytes of objects. What lies there unused goes back to the spans at
-// every tick.
+// A lane may hold so many batches of a class at first.
 #define TD_TRANSFER_BATCHES_MIN (TD_TINY ? 1 : 2)
+// It never holds more batches of a class than this. What lies there unused goes back to the spans at every tick.
 #define TD_TRANSFER_BATCHES_MAX (TD_TINY ? 1 : 256)
+// It never holds more bytes of a class than this, unless it is fewer than TD_TRANSFER_BATCHES_MIN batches.
 #define TD_TRANSFER_BYTES ((size_t)4 << 20)
 
-// How often the maintenance runs, and how long memory stays with a process that has stopped using it.
+// The maintenance runs at most once in this time.
 #define TD_TICK_MS 100
+// How long memory stays with a process that has stopped using it, unless an option says otherwise.
 #define TD_DECAY_MS_DEFAULT 4000
 // Ticks that a slab lies unused before another thread empties it.
 #define TD_IDLE_TICKS 10

@@ -10,7 +10,7 @@ static size_t few_threads;         // immutable after init
 
 void td_budget_init(size_t cpus) {
     // One thread may have what a CPU has.
-    total_budget_bytes = td_max(cpus * TD_THREADS_BUDGET_BYTES, TD_SLAB_BUDGET_BYTES);
+    total_budget_bytes = td_max(cpus * TD_THREAD_BUDGETS_PER_CPU_BYTES, TD_SLAB_BUDGET_BYTES);
     few_threads = cpus * TD_FEW_THREADS;
 }
 
@@ -38,10 +38,10 @@ void td_budget_begin(struct td_slab *slab) {
 // balance: what the threads that had it have of what they allocated, what it caches included, or have passed on to
 // others or taken from them.
 static bool has_much_in_use(const struct td_slab *slab, size_t bytes, size_t threads) {
-    if (TD_THREADS_BUDGET_TIMES * bytes * threads <= td_middle_span_bytes())
+    if (TD_MUCH_IN_USE_TIMES * bytes * threads <= td_middle_span_bytes())
         return true;
     int64_t balance = td_load_relaxed(&slab->balance_bytes);
-    return TD_THREADS_BUDGET_TIMES * bytes <= (uint64_t)(balance < 0 ? -balance : balance);
+    return TD_MUCH_IN_USE_TIMES * bytes <= (uint64_t)(balance < 0 ? -balance : balance);
 }
 
 // Whether so many threads are few enough for as much each. With some more than a few it falls fast, but not at once.

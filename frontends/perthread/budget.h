@@ -1,9 +1,11 @@
-// What the threads' caches may hold: each slab a budget, and all of them together no more than there is for the
-// process, but that each thread may have the least, and its share, and few threads as much as CPUs have. One of more
-// than TD_SLAB_BUDGET_SMALL_BYTES is for slabs whose threads have much in use: the program's spans of small objects are
-// TD_THREADS_BUDGET_TIMES what all threads would have then, or the slab's balance is TD_THREADS_BUDGET_TIMES as far
-// from 0. Or for those that lack a bin's first slots in one of TD_UNSERVED_SHARE slow paths or more, those included
-// that only swap stacks, as a thread walks that allocates and frees one large object after the other.
+// What the threads' caches may hold: each slab has a budget. The sum of all budgets is bounded, by
+// TD_THREAD_BUDGETS_PER_CPU_BYTES; but each thread may have its share of that, and no less than
+// TD_SLAB_BUDGET_MIN_BYTES, and few threads may have as much as CPUs have.
+//
+// A budget of more than TD_SLAB_BUDGET_SMALL_BYTES needs a reason. Either much is in use: the program's spans of small
+// objects take TD_MUCH_IN_USE_TIMES what all threads would have then, or the slab's balance is TD_MUCH_IN_USE_TIMES the
+// new budget away from 0. Or the budget is too small for a bin's first slots, as where a thread allocates and frees one
+// large object after the other: one of TD_UNSERVED_SHARE slow paths or more, swaps included, was for want of them.
 #ifndef FRONTENDS_PERTHREAD_BUDGET_H_
 #define FRONTENDS_PERTHREAD_BUDGET_H_
 

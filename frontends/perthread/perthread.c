@@ -26,7 +26,7 @@ static struct td_slab no_slab;
 __thread struct td_slab *td_thread_slab = &no_slab;
 static __thread bool has_called;             // owner only; it has allocated, or freed more than TD_FIRST_FREES
 static __thread unsigned locked_frees;       // owner only; what it has freed with locked slabs, before it had a stash
-static __thread unsigned young_ns;           // owner only; what its calls have cost for want of a slab, about
+static __thread unsigned slabless_ns;        // owner only; what its calls have cost more than with a slab, about
 static __thread bool is_exiting;             // owner only; it gets no slab any more, as nobody could give that back
 static __thread struct td_stash *own_stash;  // owner only; of a thread that has no slab; NULL if it has none
 
@@ -39,9 +39,10 @@ static pthread_key_t exit_key;  // immutable after init
 // How many nanoseconds more a call takes than with a slab of the thread's own.
 enum { STASH_COSTS_NS = 10, LOCKED_SLAB_COSTS_NS = 30 };
 
-// The stash of a thread that is still to do without a slab, or NULL.
+// The stash of a young thread: one whose calls have not cost yet what a slab is worth. NULL if it has none, or is
+// older.
 static struct td_stash *young_stash(void) {
-    return young_ns < TD_YOUNG_NS ? own_stash : NULL;
+    return slabless_ns < TD_SLAB_WORTH_NS ? own_stash : NULL;
 }
 
 static bool is_for_stashes(size_t class_index) {
@@ -139,13 +140,13 @@ static struct attachment attach(bool frees) {
         if (td_thread_slab != &no_slab)
             return (struct attachment){&td_slab_plain_ops, td_thread_slab};
     }
-    bool is_young = young_ns < TD_YOUNG_NS;
+    bool is_young = slabless_ns < TD_SLAB_WORTH_NS;
     bool is_without = is_exiting || (is_young && td_registry_is_crowded());
     struct td_slab *slab = is_without ? NULL : attach_own(is_young);
     if (slab != NULL)
         return (struct attachment){&td_slab_plain_ops, slab};
     if (is_young)
-        young_ns += LOCKED_SLAB_COSTS_NS;
+        slabless_ns += LOCKED_SLAB_COSTS_NS;
     // Many a thread frees no more than what it was started with.
     if (frees && own_stash == NULL && !is_exiting && locked_frees++ >= TD_STASH_OBJECTS)
         own_stash = td_stash_take();
@@ -185,7 +186,7 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
         void *object = stash != NULL ? td_stash_pop(stash, class_index) : NULL;
         if (object == NULL)
             return alloc_from_middle(size, class_index, on_failure);
-        young_ns += STASH_COSTS_NS;
+        slabless_ns += STASH_COSTS_NS;
         return object;
     }
     struct td_slab_bin expected, desired;
@@ -238,7 +239,7 @@ void td_frontend_free_slow(void *pointer, size_t class_index) {
     if (stash != NULL && td_unlikely(td_stash_holds(stash, pointer)))
         td_fatal_double_free(pointer, td_class_bytes(class_index));
     if (stash != NULL && td_stash_push(stash, class_index, pointer))
-        young_ns += STASH_COSTS_NS;
+        slabless_ns += STASH_COSTS_NS;
     else
         free_without_slab(class_index, pointer);
 }

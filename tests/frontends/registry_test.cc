@@ -23,10 +23,10 @@ constexpr size_t small_class = 3;
 constexpr size_t cpus = 2;
 constexpr size_t warm_max = cpus * TD_WARM_SLABS;
 constexpr size_t few = cpus * TD_FEW_THREADS;
-constexpr size_t total_bytes = cpus * TD_THREADS_BUDGET_BYTES;
+constexpr size_t total_bytes = cpus * TD_THREAD_BUDGETS_PER_CPU_BYTES;
 static_assert(total_bytes >= TD_SLAB_BUDGET_BYTES, "what one thread may have");
 // A balance for the largest budget.
-constexpr int64_t much = TD_THREADS_BUDGET_TIMES * int64_t{TD_SLAB_BUDGET_BYTES};
+constexpr int64_t much = TD_MUCH_IN_USE_TIMES * int64_t{TD_SLAB_BUDGET_BYTES};
 constexpr size_t thread_count = 8;
 
 void *allocate(struct td_slab *slab, size_t class_index) {
@@ -339,7 +339,7 @@ TEST_F(registry, of_much_in_small_objects_few_threads_may_have_a_part) {
     }
     std::vector<size_t> small(few, TD_SLAB_BUDGET_SMALL_BYTES);
     EXPECT_EQ(budgets_of_busy_threads(few), small);
-    fake_middle::set_span_bytes(TD_THREADS_BUDGET_TIMES * (few / 2) * size_t{TD_SLAB_BUDGET_BYTES});
+    fake_middle::set_span_bytes(TD_MUCH_IN_USE_TIMES * (few / 2) * size_t{TD_SLAB_BUDGET_BYTES});
     EXPECT_EQ(budgets_of_busy_threads(few), std::vector<size_t>(few, TD_SLAB_BUDGET_BYTES / 2));
     EXPECT_EQ(budgets_of_busy_threads(2), std::vector<size_t>(2, TD_SLAB_BUDGET_BYTES)) << "what a CPU may have";
     EXPECT_EQ(sum(budgets_of_busy_threads(64 * few)), first_budgets(64 * few)) << "which are not few";

@@ -11,7 +11,8 @@ static inline void td_cpu_relax(void) {
     __builtin_ia32_pause();
 }
 
-// From where on the thread's static thread-local storage lies at fixed distances. (A builtin since GCC 11 here.)
+// The thread pointer; initial-exec TLS lies at fixed offsets from it. (__builtin_thread_pointer needs GCC 11 on
+// x86-64.)
 static inline char *td_thread_pointer(void) {
     char *pointer;
     __asm__("movq %%fs:0, %0" : "=r"(pointer));

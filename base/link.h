@@ -5,7 +5,7 @@
 //       |        the object's address          |    number    |
 //       +--------------------------------------+--------------+
 //
-// Whoever takes the object thus finds the one that comes next without another load.
+// So a pop that takes the object finds the slot of the next one without another load.
 #ifndef BASE_LINK_H_
 #define BASE_LINK_H_
 

@@ -65,7 +65,7 @@ static bool spin(struct td_lock *lock) {
 static TD_NOINLINE void acquire_slow(struct td_lock *lock) {
     td_add_relaxed(&contended_count, 1);
     int saved_errno = errno;  // a filter may make any system call fail
-    // Pairs with the release in `td_lock_release`. Whoever slept cannot know whether others still do: stay at 2.
+    // Pairs with the release in `td_lock_release`. A thread that slept cannot know whether others still do: stay at 2.
     if (!spin(lock))
         while (td_exchange_acquire(&lock->state, LOCK_WAITED_FOR) != LOCK_FREE)
             syscall(SYS_futex, &lock->state, FUTEX_WAIT_PRIVATE, LOCK_WAITED_FOR, NULL, NULL, 0);

@@ -30,8 +30,8 @@ static size_t height_of(uint64_t word) {
     return (size_t)(word >> NUMBER_BITS & HEIGHT_MASK);
 }
 
-// Whoever has the number has it from a stack, or from a batch in one, or under the lock: so the chunk is there, and
-// what says where hangs on the number as a load's address hangs on a load.
+// A number comes from a stack, or from a batch in one, or is made under the lock: so the chunk is there, and the load
+// of its address depends on the load of the number.
 static struct td_batch *batch_at(uint32_t number) {
     return number == 0 ? NULL : td_load_relaxed(&chunks[number / CHUNK_BATCHES]) + number % CHUNK_BATCHES;
 }
@@ -79,7 +79,7 @@ size_t td_batch_stack_objects(const td_batch_stack *stack) {
     return objects;
 }
 
-// Number 0 is nobody's, so the first batch of all is left out.
+// Number 0 stands for no batch, so the first batch of all is left out.
 static bool add_chunk_locked(size_t chunk) {
     struct td_batch *batches = td_metadata_alloc(CHUNK_BATCHES * sizeof *batches, TD_CACHE_LINE);
     if (batches == NULL)

@@ -7,9 +7,9 @@
 //       |  pops since the start, modulo  |      height      | number of the batch on top  |
 //       +--------------------------------+------------------+-----------------------------+
 //
-// Who pops reads which batch is below the one on top, and by the time that he replaces the word others may have popped
-// that one and pushed it back onto another: the count of pops then differs. (It would have to come around in full
-// meanwhile: four thousand million pops while one thread is at its few instructions.)
+// A pop reads which batch is below the one on top, and by the time that it replaces the word other threads may have
+// popped that one and pushed it back onto another: the count of pops then differs. (It would have to come around in
+// full meanwhile: four thousand million pops while one thread is at its few instructions.)
 #ifndef MIDDLE_BATCH_STACK_H_
 #define MIDDLE_BATCH_STACK_H_
 
@@ -19,10 +19,10 @@
 #pragma GCC visibility push(hidden)
 
 struct td_batch {
-    uint32_t number;              // immutable; from 1 on
-    uint32_t below;               // atomic, written by who pushes it; the number of the batch below, 0 if there is none
-    uint32_t count;               // atomic, written by who has popped it
-    void *objects[TD_BATCH_MAX];  // for who has popped it
+    uint32_t number;  // immutable; from 1 on
+    uint32_t below;   // atomic, the pushing thread writes; the number of the batch below, 0 if there is none
+    uint32_t count;   // atomic, the thread that has popped it writes
+    void *objects[TD_BATCH_MAX];  // of the thread that has popped it
 } TD_ALIGNED(TD_CACHE_LINE);
 
 typedef uint64_t td_batch_stack;  // atomic, any thread; 0 if empty
@@ -36,7 +36,7 @@ const struct td_batch *td_batch_stack_top(const td_batch_stack *stack);
 struct td_batch *td_batch_stack_pop(td_batch_stack *stack);
 void td_batch_stack_push(td_batch_stack *stack, struct td_batch *batch);
 
-// Objects in all batches; exact while nobody changes the stack.
+// Objects in all batches; exact while no thread changes the stack.
 size_t td_batch_stack_objects(const td_batch_stack *stack);
 
 // A batch that is in no stack, without objects. NULL if there is no memory. Takes TD_RANK_TRANSFER's lock.

@@ -15,8 +15,9 @@
 #define BUCKET_COUNT 8
 #define BUCKET_NONE BUCKET_COUNT
 
-// A span's `age`, as the purge's hand left it. What was purged is as much older as hugepages had been made of its
-// segment by then: once there is another, its pages are back.
+// A span's `age`, as the purge's hand left it: a CLOCK hand, which passes the spans of a class in turn and finds those
+// that were not used since it passed last. AGE_PURGED + n: pages were given back when the span's segment had been made
+// a hugepage n times (modulo TD_REBUILDS). If n has changed since, the kernel has filled those pages again.
 enum { AGE_USED, AGE_UNUSED, AGE_WITHOUT_PAGES, AGE_PURGED };
 
 _Static_assert(AGE_PURGED + TD_REBUILDS - 1 <= UINT8_MAX, "an age is a byte");
@@ -151,7 +152,7 @@ static struct reuse take_objects(size_t class_index, size_t count, bool may_grow
     while (taken < count && words->count < TD_OBJECT_WORDS && reuse.span == NULL) {
         struct td_span *span = fullest_span(list);
         if (span == NULL) {
-            // What there is is enough: a short batch costs less than memory that nobody asked for.
+            // What there is is enough: a short batch costs less than memory that was not asked for.
             if (taken != 0 || !may_grow || !add_span(list, class_index, &surplus))
                 break;
             continue;
@@ -276,7 +277,7 @@ static void release_objects(struct central_list *list, struct td_span *span, con
 }
 
 // Gives the span's free pages back, until some are refused, and adds their bytes to `*bytes`. Their objects count as
-// in use meanwhile: so nobody takes them, and the span stays. False if there are none.
+// in use meanwhile: so no thread takes them, and the span stays. False if there are none.
 static bool purge_span(struct central_list *list, size_t class_index, struct td_span *span, size_t *bytes) {
     struct td_free_pages pages;
     bool has_pages = td_free_pages_next(span, span->start, &pages);
@@ -383,7 +384,7 @@ size_t td_central_purge(size_t class_index) {
 void td_central_check_object(size_t class_index, const void *pointer, const char *call) {
     struct td_span *span = td_backend_span_of(pointer, call);
     size_t index = td_objects_index(span, class_index, pointer, call);
-    // Without the lock: the bit of an object in use does not change.
+    // It needs no lock: the bit of an object in use does not change.
     if ((td_load_relaxed(&span->free_bits[index / 64]) >> (index % 64) & 1) != 0)
         td_fatal_freed(call, pointer, td_class_bytes(class_index));
 }

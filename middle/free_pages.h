@@ -14,7 +14,7 @@ struct td_free_pages {
 };
 
 // Finds the next such pages of a span of small objects, at or behind the address `from`. False if there are none. The
-// lock of the span's class is held.
+// caller holds the lock of the span's class.
 bool td_free_pages_next(const struct td_span *span, uintptr_t from, struct td_free_pages *pages);
 
 #pragma GCC visibility pop

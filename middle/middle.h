@@ -1,6 +1,7 @@
 // The middle end: batches of objects between the front ends' slabs, and the spans that they come from.
 //
-// All functions may be called by any thread, with no lock held above TD_RANK_SLAB. Arrays of objects are the caller's.
+// Any thread may call all functions. The caller holds no lock, or only such that come before TD_RANK_TRANSFER in
+// `enum td_lock_rank`. Arrays of objects are the caller's.
 #ifndef MIDDLE_MIDDLE_H_
 #define MIDDLE_MIDDLE_H_
 
@@ -20,7 +21,8 @@ void td_middle_return(size_t class_index, void *const *objects, size_t count);
 size_t td_middle_fetch_checked(size_t class_index, void **objects, size_t count);
 void td_middle_return_checked(size_t class_index, void *const *objects, size_t count);
 
-// The class of an object, for who does not know it. Aborts, naming `call`, if `pointer` lies in no span of a class.
+// The class of an object, for a caller that does not know it. Aborts, naming `call`, if `pointer` lies in no span of a
+// class.
 size_t td_middle_class_of(const void *pointer, const char *call);
 
 // Aborts, naming `call`, unless `pointer` is an object of the class that is in use (or cached).
@@ -54,7 +56,7 @@ struct td_middle_stats {
 };
 void td_middle_get_stats(struct td_middle_stats *stats);
 
-// Bytes in spans, whether their objects are in use or not. Statistic, without any lock.
+// Bytes in spans, whether their objects are in use or not. Statistic. Takes no lock.
 size_t td_middle_span_bytes(void);
 
 // Objects of the class that are in use or in a front end's slab.

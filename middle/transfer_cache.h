@@ -1,13 +1,13 @@
-// The transfer caches: for each class, stacks of batches on their way from one slab to another.
+// The transfer caches: for each class, batches on their way from one slab to another.
 //
-// A producer on one CPU and a consumer on another meet here, and not in the spans. How many batches a stack may hold
+// A producer on one CPU and a consumer on another meet here, and not in the spans. How many batches a lane may hold
 // follows the demand: it grows when a batch is missing that was turned away before, and what lies unused from one
 // maintenance to the next leaves.
 //
-// A class has a stack, its lane, for every TD_CPUS_PER_LANE CPUs: who has objects leaves them in the lane of the CPU
-// that he runs on, and who needs some looks there first and then into the others. No lock is taken: a batch is taken
-// off its stack before anything in it is read or written, and its objects are copied while it belongs to one thread
-// alone.
+// A class has a lane for every TD_CPUS_PER_LANE CPUs: a stack of batches with objects and one of empty batches. A
+// thread that has objects leaves them in the lane of the CPU that it runs on, and one that needs some looks there first
+// and then into the other lanes. No lock is needed: a batch is taken off its stack before anything in it is read or
+// written, and its objects are copied while it belongs to one thread alone. (To make a batch takes TD_RANK_TRANSFER's.)
 #ifndef MIDDLE_TRANSFER_CACHE_H_
 #define MIDDLE_TRANSFER_CACHE_H_
 
@@ -27,7 +27,7 @@ size_t td_transfer_take_idle(size_t class_index, void **objects, bool all);
 void td_transfer_begin_period(size_t class_index);
 
 struct td_transfer_stats {
-    size_t objects;   // exact while nobody changes the caches
+    size_t objects;   // exact while no thread changes the caches
     uint64_t hits;    // fetches that found something
     uint64_t misses;  // fetches that did not
 };

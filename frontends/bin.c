@@ -1,4 +1,4 @@
-// The steps, and how they are done on a slab that nobody else uses at the same time.
+// The steps, and how they are done on a slab that no other thread uses at the same time.
 #include "frontends/bin.h"
 
 #include "base/arch.h"
@@ -54,18 +54,18 @@ size_t td_bin_take(const struct td_slab_ops *ops, struct td_slab *slab, size_t c
     return taken;
 }
 
-// If nobody took words since.
+// If no other thread took words since.
 static void give_words_back(struct td_slab *slab, uint32_t first, uint32_t words) {
     uint32_t expected = first + words;
     td_compare_exchange_release(&slab->words_used, &expected, first);
 }
 
-// Takes `words` words of the slab that nobody uses; 0 if there are not as many.
+// Takes `words` words of the slab that are not given out; 0 if there are not as many.
 static uint32_t take_words(struct td_slab *slab, uint32_t words) {
     uint32_t limit = TD_SLAB_BYTES / sizeof(void *);
     if (td_load_relaxed(&slab->words_used) + words > limit)
         return 0;
-    // Pairs with the release in `give_words_back`: who had them has written to them.
+    // Pairs with the release in `give_words_back`: the thread that had them has written to them.
     uint32_t first = td_add_acquire(&slab->words_used, words);
     if (first + words <= limit)
         return first;

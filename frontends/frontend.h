@@ -24,7 +24,7 @@
 // What to do when there is no memory: return NULL with errno ENOMEM, or call the C++ new_handler and throw.
 enum td_on_failure { TD_RETURN_NULL, TD_THROW };
 
-// In both, what malloc and free were given comes first: it stays in its register.
+// Both take the caller's own argument first, so that it stays in its register.
 //
 // An object of class `class_index` (1 to TD_CLASS_COUNT - 1) for `size` bytes, after `td_frontend_pop` found none.
 // Initialises the allocator at first use.
@@ -44,8 +44,8 @@ void td_frontend_drain(void);
 // its way is in no list that a child would find.
 size_t td_frontend_purge(size_t bytes);
 
-// To be called by whoever allocates without the front end, before it does: makes ready for `td_frontend_push`, which is
-// asked whatever is freed, and does what `TD_TICK_MS` brings.
+// Runs the periodic work if a tick is due (TD_TICK_MS). To be called before a large object is allocated: it also
+// initialises what `td_frontend_push` needs, since free tries that first, for any pointer.
 void td_frontend_maintain(void);
 
 // From now on objects bypass the caches, so that every misuse is noticed at once. For the process's first thread.

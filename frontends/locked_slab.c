@@ -45,14 +45,14 @@ static bool is_forking;  // guarded by the maker's lock
 
 // NULL as well for a thread that forks: it holds the locks of the slabs that there are, and could not have this one's.
 static struct td_slab *install(size_t index) {
-    struct td_slab *slab = td_slab_make(&maker, TD_SLAB_PLACE);
+    struct td_slab *slab = td_slab_maker_take(&maker, TD_SLAB_PLACE);
     if (slab == NULL)
         return NULL;
     td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
     if (locked_slabs[index] == NULL && !is_forking)
         td_store_release(&locked_slabs[index], slab);  // pairs with the load in `td_locked_slab_of_cpu`
     else
-        td_slab_leave_spare(&maker, slab);
+        td_slab_maker_leave(&maker, slab);
     slab = locked_slabs[index];
     td_lock_release(&maker.lock, TD_RANK_REGISTRY);
     return slab;

@@ -12,7 +12,9 @@
 // The first word behind the bins and the figures.
 #define FIRST_SLOT ((sizeof(struct td_slab) + sizeof(void *) - 1) / sizeof(void *))
 
-// Bins that are looked at for capacity when one wants to grow.
+// A bin that wants to grow beyond the budget takes capacity from another, which a CLOCK hand finds, as it finds pages
+// to evict: it passes the bins in turn, and takes from the first whose slow paths were not walked since it passed last.
+// So many bins it looks at, at most.
 #define VICTIM_TRIES 8
 
 // Slow paths from one such look to the next, at least. If the hand came around sooner, bins in use would seem to be
@@ -29,7 +31,7 @@ struct td_slab *td_slab_new(size_t budget_bytes, size_t place) {
     return slab;
 }
 
-struct td_slab *td_slab_make(struct td_slab_maker *maker, size_t place) {
+struct td_slab *td_slab_maker_take(struct td_slab_maker *maker, size_t place) {
     td_lock_acquire(&maker->lock, TD_RANK_REGISTRY);
     struct td_slab *slab = maker->spares;
     if (slab != NULL)
@@ -38,7 +40,7 @@ struct td_slab *td_slab_make(struct td_slab_maker *maker, size_t place) {
     return slab != NULL ? slab : td_slab_new(TD_SLAB_BUDGET_BYTES, place);
 }
 
-void td_slab_leave_spare(struct td_slab_maker *maker, struct td_slab *slab) {
+void td_slab_maker_leave(struct td_slab_maker *maker, struct td_slab *slab) {
     slab->next = maker->spares;
     maker->spares = slab;
 }
@@ -146,6 +148,12 @@ static size_t refill_count(const struct td_bin_view *view, size_t class_index) {
     return td_max(1, td_min(view->capacity - view->free_count, info->swap_min));
 }
 
+// Asks for the periodic work at each 16th slow path: a look at the clock costs too much for every one.
+static void tick(const struct td_slab *slab) {
+    if (td_slab_slow_paths(slab) % 16 == 0)
+        td_frontend_maintain();
+}
+
 static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
     td_store_relaxed(&slab->refills, td_load_relaxed(&slab->refills) + 1);
     struct td_bin_view view = td_bin_view(slab, class_index);
@@ -178,7 +186,7 @@ void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t
         ops->pop_batch(slab, class_index, &object, 1) != 0)
         return object;
     object = refill(ops, slab, class_index);
-    td_slab_tick(slab);
+    tick(slab);
     return object;
 }
 
@@ -223,9 +231,9 @@ static size_t take_allocations(const struct td_slab_ops *ops, struct td_slab *sl
 }
 
 // Makes room in a bin with two stacks: what was not used for longest leaves. Returns whether nothing was allocated
-// since the bin was full before: then the other objects are of no use to whoever frees here, and all but a few leave as
-// well. Whenever the middle end is called there are objects for a signal handler that interrupts it: the stacks have
-// swapped before it gets the last ones.
+// since the bin was full before: then the other objects are of no use where there are only frees, and all but a few
+// leave as well. Whenever the middle end is called there are objects for a signal handler that interrupts it: the
+// stacks have swapped before it gets the last ones.
 static bool make_room(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index,
                       const struct td_bin_view *view, bool was_one_way) {
     bool is_one_way = view->alloc_count >= (was_one_way ? TD_BIN_MIN : view->capacity);
@@ -258,7 +266,7 @@ void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_
         return_lower_half(ops, slab, class_index);
     note_history(slab, class_index, HISTORY_IS_USED | HISTORY_WAS_FULL | (is_one_way ? HISTORY_IS_ONE_WAY : 0));
     keep_objects(ops, slab, class_index, &pointer, 1);
-    td_slab_tick(slab);
+    tick(slab);
 }
 
 void td_slab_flush(const struct td_slab_ops *ops, struct td_slab *slab) {
@@ -329,11 +337,6 @@ void td_slab_free_uncached(size_t class_index, void *pointer, bool is_checked) {
         td_middle_return_checked(class_index, &pointer, 1);
     else
         td_middle_return(class_index, &pointer, 1);
-}
-
-void td_slab_tick(struct td_slab *slab) {
-    if (td_slab_slow_paths(slab) % 16 == 0)
-        td_frontend_maintain();
 }
 
 void td_slab_add_stats(const struct td_slab *slab, struct td_frontend_stats *stats) {

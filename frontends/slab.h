@@ -53,9 +53,9 @@
 //       +---------------+---------------+---------------+---------------+
 //        free_half                       shape
 //
-// Pops from two stacks store `alloc`, pushes `free_half`, and who follows them soon loads the same and no more: a load
-// of the second word would have to wait until a store of its half is in the cache. And stores of 16 bits take Zen 4
-// into a state, in some runs of a program and not in others, in which a pair takes twice as long.
+// Pops from two stacks store `alloc`, pushes `free_half`, and a call that follows soon loads the same and no more: a
+// load of the second word would have to wait until a store of its half is in the cache. And stores of 16 bits take Zen
+// 4 into a state, in some runs of a program and not in others, in which a pair takes twice as long.
 struct td_slab_bin {
     td_link alloc;  // what is in the stack's top slot, no object if the stack is empty; a hint where there is one stack
     union {
@@ -82,22 +82,22 @@ _Static_assert(sizeof(struct td_slab_bin) == 2 * sizeof(td_link), "the class cod
 
 struct td_slab {
     struct td_slab_bin bins[TD_CLASS_COUNT];  // owner only, by the rules of its front end; others read it as statistic
-    uint32_t words_used;                      // atomic, any thread; words that bins own, from the slab's begin
-    uint32_t hand;                            // a hint; the class whose bin was asked last to give capacity up
-    size_t budget_bytes;                      // what `capacity_bytes` may be; where it changes, its thread's only
+    uint32_t words_used;                      // atomic, any thread; words from the slab's begin that are given out
+    uint32_t hand;           // a hint; a CLOCK hand over the bins: the class that was asked last to give capacity up
+    size_t budget_bytes;     // bound of `capacity_bytes`; constant per-CPU, its thread changes it per-thread
     int64_t capacity_bytes;  // atomic, any thread; the sum over all bins of what they may hold in frees
-    int64_t balance_bytes;   // statistic; what was fetched for it, less what was returned, since it was reset
-    uint64_t refills;        // statistic
-    uint64_t flushes;        // statistic
-    uint64_t unserved;       // statistic; of both, those for want of a bin's first slots
-    uint64_t activity_seen;  // guarded by the maintenance lock: what `activity` was
-    uint32_t idle_ticks;     // guarded by the maintenance lock; of a warm slab by its registry
-    uint32_t swaps;          // a hint; how often stacks swapped without the policy
-    uint32_t asked_at;       // a hint; how many slow paths had been walked when the hand moved last
+    int64_t balance_bytes;   // statistic; fetched from the middle end less returned to it, since `td_slab_reset`
+    uint64_t refills;        // statistic; slow paths of allocations, swaps not counted
+    uint64_t flushes;        // statistic; slow paths of frees, swaps not counted
+    uint64_t unserved;       // statistic; slow paths that were for want of a bin's first slots
+    uint64_t activity_seen;  // guarded by the maintenance lock; `activity` at the last tick
+    uint32_t idle_ticks;     // ticks without use; guarded by the maintenance lock, of a warm slab by the registry's
+    uint32_t swaps;          // a hint; swaps that the front end made itself: see `td_slab_count_swap`
+    uint32_t asked_at;       // a hint; slow paths counted when the hand last moved
     struct td_slab *next;    // the front end's lists
     struct td_slab *prev;
     struct td_lock lock;              // of a locked slab
-    uint8_t history[TD_CLASS_COUNT];  // statistic, a hint: how the bin's slow paths were walked
+    uint8_t history[TD_CLASS_COUNT];  // a hint, for each bin: what slab.c remembers of its slow paths
 };
 
 _Static_assert(offsetof(struct td_slab, bins) == 0, "a class code is a word's index");
@@ -174,20 +174,20 @@ static inline td_link *td_bin_slots(struct td_slab_bin *bin) {
 
 _Static_assert(TD_SLAB_PLACE % sizeof(struct td_slab_bin) == 0, "bins are aligned");
 
-// A slab without objects, or NULL. It begins `place` bytes into a page, a multiple of a bin's size.
+// A slab without objects. It begins `place` bytes into a page, a multiple of a bin's size. NULL if there is no memory.
 struct td_slab *td_slab_new(size_t budget_bytes, size_t place);
 
-// Makes slabs that several threads may want to install in one place at once: who finds that another was faster leaves
-// its slab as a spare.
+// Makes slabs that several threads may want to install in one place at once: a thread that finds that another was
+// faster leaves its slab as a spare.
 struct td_slab_maker {
     struct td_lock lock;     // held while a slab is installed, but not while one is made
     struct td_slab *spares;  // guarded by lock
 };
 
 // A spare, or a new slab with the budget of a CPU. NULL if there is no memory.
-struct td_slab *td_slab_make(struct td_slab_maker *maker, size_t place);
-// Needs the maker's lock.
-void td_slab_leave_spare(struct td_slab_maker *maker, struct td_slab *slab);
+struct td_slab *td_slab_maker_take(struct td_slab_maker *maker, size_t place);
+// The caller holds the maker's lock.
+void td_slab_maker_leave(struct td_slab_maker *maker, struct td_slab *slab);
 
 // The bin as it is now. Its words may be of different times: that they were one bin is certain only if it is that when
 // it is replaced.
@@ -223,13 +223,12 @@ void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t
 // keeps the object.
 void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer);
 
-// Swaps the bin's stacks and takes an object, if there is one. Takes no lock but those that `ops` take:
-// none with sequences, the slab's own with locked slabs.
+// Swaps the bin's stacks and takes an object, if there is one. Takes no lock. (With locked slabs: but the slab's own.)
 void *td_slab_swap_and_pop(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index);
 
 // Returns all objects to the middle end.
 void td_slab_flush(const struct td_slab_ops *ops, struct td_slab *slab);
-// The same, and makes the slab as new where nobody uses it, but that bins keep the slots that they have.
+// The same for a slab that no thread uses, and makes it as new, but that bins keep the slots that they have.
 void td_slab_reset(struct td_slab *slab);
 
 // Whether `pointer` is what was freed last into its bin: then it is being freed twice. Where others change the slab at
@@ -240,10 +239,10 @@ bool td_slab_was_freed_last(const struct td_slab *slab, size_t class_index, cons
 size_t td_slab_cached_bytes(const struct td_slab *slab);
 
 // Whether the slab has not been used for TD_IDLE_TICKS, as far as can be seen from outside. To be asked once at each
-// tick, with the maintenance lock held.
+// tick. The caller holds the maintenance lock.
 bool td_slab_becomes_idle(struct td_slab *slab);
 
-// The steps on a slab that nobody else uses at the same time.
+// The steps on a slab that no other thread uses at the same time.
 extern const struct td_slab_ops td_slab_plain_ops;
 
 // The same, for one object that comes from the stack of frees. It is taken to be what was popped last until the slot
@@ -278,7 +277,7 @@ static inline TD_ALWAYS_INLINE void *td_slab_plain_pop(struct td_slab *slab, siz
         return NULL;
     td_link next = td_bin_slots(bin)[number];
     td_store_relaxed(&bin->alloc, next);
-    // Nobody has touched it since it was allocated last, in most programs long ago.
+    // It has not been touched since it was allocated last, in most programs long ago.
     __builtin_prefetch(td_link_object(next), 1);
     return object;
 }
@@ -309,9 +308,6 @@ void td_slab_add_stats(const struct td_slab *slab, struct td_frontend_stats *sta
 static inline uint64_t td_slab_slow_paths(const struct td_slab *slab) {
     return td_load_relaxed(&slab->refills) + td_load_relaxed(&slab->flushes);
 }
-
-// Runs `td_frontend_maintain` if the slab's slow paths were walked often enough since it was last asked.
-void td_slab_tick(struct td_slab *slab);
 
 // Counts a swap. Whether it is time for `td_frontend_maintain`: a program that does little may
 // walk no other slow path for long.

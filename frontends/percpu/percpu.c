@@ -47,7 +47,8 @@ struct attachment {
 };
 
 // Lets sequences find the slab, or none if it is NULL. Pairs with the load in `published_slab`, and with the sequences'
-// dependent loads. The table comes last: who finds a slab there, and empties it, knows that nobody is still publishing.
+// dependent loads. The table comes last: a thread that finds a slab there, and empties it, knows that no other is still
+// publishing.
 static void publish_slab(uint32_t index, struct td_slab *slab) {
     td_direct_publish(index, slab);
     td_store_release(&td_percpu.slabs[index], slab != NULL ? slab : &td_no_slab);
@@ -62,7 +63,7 @@ static struct td_slab *published_slab(uint32_t index) {
 // Makes and publishes a slab for the index unless it has one. Returns the one that it has: NULL if that is being
 // emptied, there is no memory, or objects bypass the caches by now.
 static struct td_slab *install_slab(uint32_t index) {
-    struct td_slab *slab = td_slab_make(&maker, TD_CPU_SLAB_PLACE);
+    struct td_slab *slab = td_slab_maker_take(&maker, TD_CPU_SLAB_PLACE);
     if (slab == NULL)
         return NULL;
     td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
@@ -72,7 +73,7 @@ static struct td_slab *install_slab(uint32_t index) {
         if (index >= slab_end)
             td_store_release(&slab_end, index + 1);
     } else {
-        td_slab_leave_spare(&maker, slab);
+        td_slab_maker_leave(&maker, slab);
         slab = published_slab(index);
     }
     td_lock_release(&maker.lock, TD_RANK_REGISTRY);
@@ -156,7 +157,7 @@ static void leave_object(void *pointer) {
 static TD_NOINLINE void free_left_objects(void) {
     struct left_object *object = td_exchange_acquire(&left_objects, NULL);
     while (object != NULL) {
-        // First: whoever freed the one before may have written to it since.
+        // First: the thread that free_to has given the one before to may have written to it since.
         size_t class_index = td_middle_class_of(object, "free");
         struct left_object *next = object->next;
         free_to(attach(), class_index, object);
@@ -186,7 +187,8 @@ static void exit_slow_path(bool was_in) {
     }
 }
 
-static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum td_on_failure on_failure) {
+// All that `td_frontend_alloc_slow` does not do itself. Ends as `on_failure` says if there is no memory.
+static TD_NOINLINE void *alloc_slowest(size_t size, size_t class_index, enum td_on_failure on_failure) {
     bool is_first = !td_area_is_attached();
     bool was_in = enter_slow_path();
     struct attachment with = attach();
@@ -216,13 +218,13 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
                   td_slab_swapped_bin(slab, class_index, td_class_info[class_index].swap_min, &expected, &desired) &&
                   td_rseq_replace_bin(slab, class_index, expected, desired))) {
         void *object = td_frontend_pop(td_class_code(class_index), true);
-        // A handler must not: whom it interrupted may hold the locks.
+        // A handler must not: the code that it interrupted may hold the locks.
         if (td_unlikely(td_slab_count_swap(slab)) && !is_in_slow_path)
             td_frontend_maintain();
         if (td_likely(object != NULL))
             return object;
     }
-    return alloc_from_middle(size, class_index, on_failure);
+    return alloc_slowest(size, class_index, on_failure);
 }
 
 void td_frontend_free_slow(void *pointer, size_t class_index) {
@@ -244,7 +246,8 @@ void td_frontend_flush(void) {
 }
 
 // Empties the slab of a CPU from outside: takes it out of the table, waits until no sequence can be on it any more, and
-// puts it back. Sequences that start meanwhile find none and go past the caches. Needs the maintenance lock.
+// puts it back. Sequences that start meanwhile find none and go past the caches. The caller holds
+// the maintenance lock.
 static void drain_slab(uint32_t index) {
     struct td_slab *slab = published_slab(index);
     if (slab == NULL || td_slab_cached_bytes(slab) == 0)
@@ -288,7 +291,7 @@ static void drain_idle_slabs(void) {
 }
 
 void td_frontend_maintain(void) {
-    // Whoever frees what was allocated without the front end asks it first.
+    // free asks `td_frontend_push` first, even for what was allocated without the front end.
     td_area_init();
     uint64_t now_ms;
     if (!td_middle_tick_is_due(&now_ms))
@@ -306,7 +309,7 @@ void td_frontend_set_checked(void) {
     td_store_relaxed(&is_checked, true);
     bool was_in = enter_slow_path();
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
-    // Whoever installs a slab right now has published it, or finds that it is not wanted.
+    // A thread that installs a slab right now has published it then, or finds that it is not wanted.
     td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
     td_lock_release(&maker.lock, TD_RANK_REGISTRY);
     for (uint32_t i = 0; i < td_load_relaxed(&slab_end); i++) {

@@ -2,8 +2,9 @@
 //
 // A sequence announces itself in the thread's rseq area, reads which CPU it is on, and works on that CPU's slab; its
 // last instruction is the one store that makes it so. If the thread is preempted, migrated or signalled in between, the
-// kernel sends it back to the start, so nobody else was on the slab between the first instruction and the last. Nothing
-// but `rseq_cs` is ever written in the area. The kernel's contract is rseq(2) and Documentation/userspace-api/rseq.
+// kernel sends it back to the start, so no other thread was on the slab between the first instruction and the last.
+// Nothing but `rseq_cs` is ever written in the area. The kernel's contract is rseq(2) and
+// Documentation/userspace-api/rseq.
 #ifndef FRONTENDS_PERCPU_RSEQ_H_
 #define FRONTENDS_PERCPU_RSEQ_H_
 
@@ -72,8 +73,8 @@ extern struct td_percpu td_percpu;
 extern struct td_slab td_no_slab;
 
 // The index that areas of Tandem's own have which are not registered. Others name a CPU that the kernel may have, which
-// td_area_init makes sure to be less. The C library registers each thread's area or ends the process; that nobody
-// unregisters one while its thread lives, or has threads made by one that did, is taken for granted. So is that the
+// td_area_init makes sure to be less. The C library registers each thread's area or ends the process; that none
+// is unregistered while its thread lives, or threads are made by one that did so, is taken for granted. So is that the
 // process does not go on under a kernel that may have more CPUs, as after a restore from a checkpoint.
 #define TD_NO_INDEX TD_MAX_CPUS
 
@@ -101,7 +102,7 @@ _Static_assert(sizeof(struct td_rseq_area) == 32, "the sequences find the area t
 //   bool td_rseq_replace_bin(slab, class_index, expected, desired)
 //       as td_slab_ops has them
 //
-// All but td_rseq_pop are for who has been in td_area_init, or frees what was allocated, which nothing is before.
+// All but td_rseq_pop need td_area_init to have run. Before a free it has: the object was allocated.
 
 #pragma GCC visibility pop
 

@@ -27,7 +27,7 @@ __thread struct td_slab *td_thread_slab = &no_slab;
 static __thread bool has_called;             // owner only; it has allocated, or freed more than TD_FIRST_FREES
 static __thread unsigned locked_frees;       // owner only; what it has freed with locked slabs, before it had a stash
 static __thread unsigned slabless_ns;        // owner only; what its calls have cost more than with a slab, about
-static __thread bool is_exiting;             // owner only; it gets no slab any more, as nobody could give that back
+static __thread bool is_exiting;             // owner only; it gets no slab any more: it could not give that back
 static __thread struct td_stash *own_stash;  // owner only; of a thread that has no slab; NULL if it has none
 
 static struct td_lock maintenance_lock;
@@ -123,8 +123,9 @@ static struct attachment attach(bool frees) {
     if (td_load_relaxed(&is_checked))
         return (struct attachment){&td_slab_plain_ops, NULL};
     if (!has_called) {
-        // A detached thread that has never called may do so when nobody can be told any more that it exits: glibc has
-        // it free what belonged to threads before it. What it got then would be lost.
+        // A thread's first call may be a free after its keys' destructors have run: at the end of a detached thread
+        // glibc unmaps stacks that it has cached, and frees the thread-local storage of the threads that had them.
+        // `thread_exits` is not called any more then, and what the thread got would be lost.
         if (frees && locked_frees < TD_FIRST_FREES) {
             locked_frees++;
             return (struct attachment){&td_locked_slab_ops, td_locked_slab_of_cpu()};
@@ -170,7 +171,8 @@ static TD_NOINLINE void *alloc_without_slab(size_t class_index) {
     return object != NULL ? object : alloc_from_own(with.slab, class_index);
 }
 
-static TD_NOINLINE void *alloc_from_middle(size_t size, size_t class_index, enum td_on_failure on_failure) {
+// All that `td_frontend_alloc_slow` does not do itself. Ends as `on_failure` says if there is no memory.
+static TD_NOINLINE void *alloc_slowest(size_t size, size_t class_index, enum td_on_failure on_failure) {
     struct td_slab *slab = td_thread_slab;
     void *object = slab != &no_slab ? alloc_from_own(slab, class_index) : alloc_without_slab(class_index);
     if (td_unlikely(object == NULL))
@@ -185,7 +187,7 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
         struct td_stash *stash = young_stash();
         void *object = stash != NULL ? td_stash_pop(stash, class_index) : NULL;
         if (object == NULL)
-            return alloc_from_middle(size, class_index, on_failure);
+            return alloc_slowest(size, class_index, on_failure);
         slabless_ns += STASH_COSTS_NS;
         return object;
     }
@@ -197,7 +199,7 @@ void *td_frontend_alloc_slow(size_t size, size_t class_index, enum td_on_failure
             td_frontend_maintain();
         return object;
     }
-    return alloc_from_middle(size, class_index, on_failure);
+    return alloc_slowest(size, class_index, on_failure);
 }
 
 static void free_to_own(struct td_slab *slab, size_t class_index, void *pointer) {
@@ -298,7 +300,7 @@ void td_frontend_get_stats(struct td_frontend_stats *stats) {
 }
 
 void td_frontend_fork_prepare(void) {
-    initialise_once();  // so that nobody needs init_lock any more
+    initialise_once();  // so that no thread needs init_lock any more
     td_lock_acquire(&maintenance_lock, TD_RANK_MAINTENANCE);
     td_registry_fork_prepare();
     td_stash_fork_prepare();

@@ -204,7 +204,7 @@ static struct td_slab *unlink_others(struct td_slab *own) {
     used_slabs = NULL;
     if (slab != NULL)
         link_used(slab);
-    count_used(slab != NULL ? 1 : 0);  // nobody makes one any more
+    count_used(slab != NULL ? 1 : 0);  // none are being made
     return others;
 }
 

@@ -18,11 +18,11 @@ void td_registry_retire(struct td_slab *slab);
 // Takes the slab of a thread that exits back: with its objects unless there is enough that is warm.
 void td_registry_leave(struct td_slab *slab);
 
-// Whether `td_registry_take(true)` would find none, as far as can be seen without the lock.
+// Whether `td_registry_take(true)` would find none, as far as can be seen without the lock. Takes no lock.
 bool td_registry_is_crowded(void);
 
 // Empties warm slabs: all of them, or those that lay so for TD_IDLE_TICKS. The latter is to be called once at each
-// tick, with the maintenance lock held.
+// tick. The caller holds the maintenance lock.
 void td_registry_drain(void);
 void td_registry_drain_idle(void);
 

@@ -24,8 +24,7 @@ bool td_free_pages_next(const struct td_span *span, uintptr_t from, struct td_fr
     uintptr_t span_end = span->start + span->pages * TD_PAGE_BYTES;
     uintptr_t objects_end = span->start + (size_t)info->span_objects * info->object_bytes;
     pages->bytes = 0;
-    for (uintptr_t at = (from + os_page - 1) & ~(os_page - 1); at < objects_end && at + os_page <= span_end;
-         at += os_page) {
+    for (uintptr_t at = td_round_up(from, os_page); at < objects_end && at + os_page <= span_end; at += os_page) {
         uintptr_t behind = td_min(at + os_page, objects_end);
         size_t first = td_class_object_index(info, at - span->start);
         size_t last = td_class_object_index(info, behind - 1 - span->start);

@@ -16,15 +16,6 @@
 #define AT_RSEQ_FEATURE_SIZE 27
 #endif
 
-// What a registration names beside the area: the signature in front of abort handlers.
-#if defined(__x86_64__)
-#define SIGNATURE 0x53053053
-#define IS_AARCH64 false
-#else
-#define SIGNATURE 0xd428bc00
-#define IS_AARCH64 true
-#endif
-
 // Bytes of the area as Linux 4.18 had it; every later kernel takes it.
 #define AREA_BYTES 32
 
@@ -46,10 +37,11 @@ static const char *reason = "no thread has allocated yet";  // atomic, any threa
 static bool has_mm_cid;                                     // atomic, any thread
 static bool is_fence_registered;                            // atomic, any thread
 
-// Kernels for aarch64 from 6.19 to 7.0.13 do not restart a sequence that was preempted and went on on the same CPU.
+// Kernels from 6.19 to 7.0.13 do not restart a sequence that was preempted and went on on the same CPU, where
+// TD_RSEQ_HAS_BROKEN_KERNELS says so.
 static bool is_kernel_broken(void) {
     struct utsname name;
-    if (!IS_AARCH64 || uname(&name) != 0)
+    if (!TD_RSEQ_HAS_BROKEN_KERNELS || uname(&name) != 0)
         return false;
     char *rest;
     unsigned long major = strtoul(name.release, &rest, 10);
@@ -68,7 +60,7 @@ static size_t max_cpus(void) {
 
 static bool register_own(void) {
     own_area.rseq_cs = 0;  // the kernel asks for it, and a sequence may have announced itself already
-    return syscall(SYS_rseq, &own_area, AREA_BYTES, 0, SIGNATURE) == 0;
+    return syscall(SYS_rseq, &own_area, AREA_BYTES, 0, TD_RSEQ_SIGNATURE) == 0;
 }
 
 static enum td_area_mode choose_mode(size_t cpus, const char **why) {

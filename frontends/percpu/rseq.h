@@ -83,6 +83,10 @@ _Static_assert(TD_CPU_SLAB_PLACE + sizeof(struct td_slab) <= offsetof(struct td_
 _Static_assert(offsetof(struct td_percpu, slabs) == TD_TABLE_PLACE, "the paddings leave no gap");
 _Static_assert(sizeof(struct td_rseq_area) == 32, "the sequences find the area that a field is in by rounding down");
 
+// A number for the assembler, from the name that it has.
+#define TD_RSEQ_TEXT(number) TD_RSEQ_TEXT_OF(number)
+#define TD_RSEQ_TEXT_OF(number) #number
+
 #if defined(__x86_64__)
 #include "frontends/percpu/rseq_x86_64.h"
 #elif defined(__aarch64__)
@@ -91,7 +95,7 @@ _Static_assert(sizeof(struct td_rseq_area) == 32, "the sequences find the area t
 #error "Tandem runs on x86-64 and aarch64"
 #endif
 
-// Each architecture's file defines:
+// Each architecture's file defines TD_RSEQ_SIGNATURE, TD_RSEQ_HAS_BROKEN_KERNELS, and:
 //
 //   void *td_rseq_pop(class_code, has_two_stacks)
 //       an object of the stack that allocations pop from; NULL if that is empty or there is no slab

@@ -6,6 +6,11 @@
 #ifndef FRONTENDS_PERCPU_RSEQ_AARCH64_H_
 #define FRONTENDS_PERCPU_RSEQ_AARCH64_H_
 
+// What a registration names beside the area: the word in front of each abort handler.
+#define TD_RSEQ_SIGNATURE 0xd428bc00
+// Some kernels for aarch64 do not restart all sequences: see area.c.
+#define TD_RSEQ_HAS_BROKEN_KERNELS true
+
 // The address of what names the slab.
 static inline TD_ALWAYS_INLINE uintptr_t td_rseq_index(intptr_t index_offset) {
     return (uintptr_t)td_thread_pointer() + (uintptr_t)index_offset;
@@ -26,10 +31,7 @@ static inline TD_ALWAYS_INLINE uintptr_t td_rseq_index(intptr_t index_offset) {
     ".popsection\n\t"                                                                                                  \
     ".pushsection __rseq_failure, \"ax\"\n\t"                                                                          \
     ".balign 4\n\t"                                                                                                    \
-    ".inst 0xd428bc00\n"                                                                                               \
-    "3:\n\t"                                                                                                           \
-    "b 0f\n\t"                                                                                                         \
-    ".popsection\n"
+    ".inst " TD_RSEQ_TEXT(TD_RSEQ_SIGNATURE) "\n3:\n\tb 0f\n\t.popsection\n"
 
 // A sequence: announces itself, loads this CPU's slab, and does `work`, which ends in the store that commits. `slab`
 // and `slab32` are one register. `clear` is run at every start, for what a try before has left behind.

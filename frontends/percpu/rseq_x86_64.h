@@ -5,6 +5,10 @@
 #ifndef FRONTENDS_PERCPU_RSEQ_X86_64_H_
 #define FRONTENDS_PERCPU_RSEQ_X86_64_H_
 
+// What a registration names beside the area: the word in front of each abort handler.
+#define TD_RSEQ_SIGNATURE 0x53053053
+#define TD_RSEQ_HAS_BROKEN_KERNELS false
+
 // Where `index_offset` lies and the table behind it, as an address that the compiler knows nothing of: shorter
 // instructions then lead to both.
 static inline TD_ALWAYS_INLINE const intptr_t *td_rseq_table(void) {
@@ -28,10 +32,7 @@ static inline TD_ALWAYS_INLINE const intptr_t *td_rseq_table(void) {
     ".popsection\n\t"                                                                                                  \
     ".pushsection __rseq_failure, \"ax\"\n\t"                                                                          \
     ".byte 0x0f, 0xb9, 0x3d\n\t"                                                                                       \
-    ".long 0x53053053\n"                                                                                               \
-    "3:\n\t"                                                                                                           \
-    "jmp 0f\n\t"                                                                                                       \
-    ".popsection\n"
+    ".long " TD_RSEQ_TEXT(TD_RSEQ_SIGNATURE) "\n3:\n\tjmp 0f\n\t.popsection\n"
 
 // A sequence: announces itself, loads this CPU's slab, and does `work`, which ends in the store that commits. `index`,
 // `area` and `slab` are registers, `slab32` is the latter's half. `before` is run at every start, when the index's

@@ -1,4 +1,5 @@
 // Tandem's statistics: that they add up, follow what the program does, and can be read by machines.
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <sstream>
@@ -30,8 +31,10 @@ uint64_t sum_of_parts(const struct tandem_stats &stats) {
            stats.metadata_bytes;
 }
 
-void expect_adds_up(const char *when) {
+// `live_bytes` is what the program holds: what a cache has lost would count as live.
+void expect_adds_up(uint64_t live_bytes, const char *when) {
     struct tandem_stats stats = get_stats();
+    EXPECT_EQ(stats.live_bytes, live_bytes) << when;
     EXPECT_EQ(sum_of_parts(stats), stats.mapped_bytes) << when;
     EXPECT_GE(stats.peak_mapped_bytes, stats.mapped_bytes) << when;
     for (uint64_t part : {stats.live_bytes, stats.cached_bytes, stats.free_bytes, stats.fresh_bytes, stats.waste_bytes,
@@ -55,6 +58,15 @@ void free_all(const std::vector<void *> &objects) {
     }
 }
 
+// What live objects take, and the vector's own memory.
+uint64_t bytes_of(const std::vector<void *> &objects) {
+    uint64_t bytes = malloc_usable_size(const_cast<void **>(objects.data()));
+    for (void *object : objects) {
+        bytes += malloc_usable_size(object);
+    }
+    return bytes;
+}
+
 TEST_F(stats, a_caller_of_another_version_gets_what_both_know) {
     struct {
         struct tandem_stats stats;
@@ -74,55 +86,63 @@ TEST_F(stats, a_caller_of_another_version_gets_what_both_know) {
 }
 
 TEST_F(stats, add_up_whatever_was_done) {
-    expect_adds_up("at the start");
+    const uint64_t before = get_stats().live_bytes;
+    expect_adds_up(before, "at the start");
     for (size_t size : {1, 16, 100, 1000, 8000, 50000, 300000, 5000000}) {
         std::vector<void *> objects = allocate_many(size, 10 + 1000000 / size);
-        expect_adds_up("after allocating");
+        expect_adds_up(before + bytes_of(objects), "after allocating");
         for (size_t i = 0; i < objects.size(); i += 3) {
             free(objects[i]);
             objects[i] = nullptr;
         }
-        expect_adds_up("after freeing some");
+        expect_adds_up(before + bytes_of(objects), "after freeing some");
         tandem_flush();
-        expect_adds_up("after a flush");
+        expect_adds_up(before + bytes_of(objects), "after a flush");
         free_all(objects);
-        expect_adds_up("after freeing all");
+        std::fill(objects.begin(), objects.end(), nullptr);
+        expect_adds_up(before + bytes_of(objects), "after freeing all");
         tandem_release_memory(1 << 20);
-        expect_adds_up("after releasing some memory");
+        expect_adds_up(before + bytes_of(objects), "after releasing some memory");
         tandem_release_memory(SIZE_MAX);
-        expect_adds_up("after releasing all memory");
+        expect_adds_up(before + bytes_of(objects), "after releasing all memory");
     }
+    expect_adds_up(before, "at the end");
 }
 
 TEST_F(stats, add_up_after_realloc_and_alignment) {
+    const uint64_t before = get_stats().live_bytes;
     void *grown = opaque(malloc(100));
     for (size_t size = 200; size < size_t{100} << 20; size *= 3) {
         grown = opaque(realloc(grown, size));
-        expect_adds_up("after growing");
+        expect_adds_up(before + malloc_usable_size(grown), "after growing");
         void *aligned = opaque(memalign(size_t{1} << 21, size));
-        expect_adds_up("with an aligned object");
+        expect_adds_up(before + malloc_usable_size(grown) + malloc_usable_size(aligned), "with an aligned object");
         free(aligned);
-        expect_adds_up("without it");
+        expect_adds_up(before + malloc_usable_size(grown), "without it");
     }
     for (size_t size = size_t{100} << 20; size > 10; size /= 4) {
         grown = opaque(realloc(grown, size));
-        expect_adds_up("after shrinking");
+        expect_adds_up(before + malloc_usable_size(grown), "after shrinking");
     }
     free(grown);
-    expect_adds_up("after all");
+    expect_adds_up(before, "after all");
 }
 
 TEST_F(stats, add_up_after_threads) {
+    std::thread([] {}).join();  // the C library keeps its stack, and what belongs to that
+    const uint64_t before = get_stats().live_bytes;
     for (int round = 0; round < 10; round++) {
         std::vector<void *> objects;
         std::thread([&objects] {
             objects = allocate_many(300, 5000);
             free_all(allocate_many(70, 5000));
         }).join();
-        expect_adds_up("after the thread's end");
+        expect_adds_up(before + bytes_of(objects), "after the thread's end");
         std::thread([&objects] { free_all(objects); }).join();
-        expect_adds_up("after the freeing thread's end");
+        std::fill(objects.begin(), objects.end(), nullptr);
+        expect_adds_up(before + bytes_of(objects), "after the freeing thread's end");
     }
+    expect_adds_up(before, "at the end");
 }
 
 TEST_F(stats, live_bytes_follow_every_object) {

@@ -52,6 +52,7 @@ bool model::insert(const object &object) {
     objects_[low] = object;
     count_++;
     live_bytes_ += object.size;
+    usable_bytes_ += object.usable;
     return is_apart;
 }
 
@@ -60,6 +61,7 @@ object model::remove(size_t index) {
     memmove(static_cast<void *>(objects_ + index), objects_ + index + 1, (count_ - index - 1) * sizeof removed);
     count_--;
     live_bytes_ -= removed.size;
+    usable_bytes_ -= removed.usable;
     return removed;
 }
 

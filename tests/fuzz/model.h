@@ -18,7 +18,8 @@ class model {
     model &operator=(const model &) = delete;
 
     size_t count() const { return count_; }
-    size_t live_bytes() const { return live_bytes_; }
+    size_t live_bytes() const { return live_bytes_; }      // as asked for
+    size_t usable_bytes() const { return usable_bytes_; }  // as malloc_usable_size(3) said
     bool is_full() const { return count_ == capacity_; }
     const object &at(size_t index) const { return objects_[index]; }
 
@@ -33,6 +34,7 @@ class model {
     size_t capacity_;
     size_t count_ = 0;
     size_t live_bytes_ = 0;
+    size_t usable_bytes_ = 0;
 };
 
 }  // namespace fuzz

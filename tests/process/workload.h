@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include <malloc.h>
+
 #include "tests/api/opaque.h"
 
 // Holds up to `slot_count` objects. For one thread at a time.
@@ -36,6 +38,15 @@ class workload {
             whole = release(&each) && whole;
         }
         return whole;
+    }
+
+    // Of the objects that it holds now, as malloc_usable_size(3) says.
+    size_t usable_bytes() const {
+        size_t bytes = 0;
+        for (const held &each : slots_) {
+            bytes += malloc_usable_size(each.object);
+        }
+        return bytes;
     }
 
   private:

@@ -119,8 +119,8 @@ _Static_assert(TD_RETURN_NULL == 0 && TD_THROW == 1, "names below end so");
     }
 
 // free and operator delete, and that with a size: here too one address leads to what they need, their descriptor's in
-// td_percpu. They find the class by TD_PAGE_MAP_LOOKUP, which the file that defines them includes, and leave all else to
-// another function: everything but NULL where the way is closed.
+// td_percpu. They find the class by TD_PAGE_MAP_LOOKUP, which the file that defines them includes, and leave all else
+// to another function: everything but NULL where the way is closed.
 #define TD_DIRECT_FREE_PLACE 2432
 #define TD_DIRECT_FREE_MASK 120
 #define TD_DIRECT_FREE_RSEQ_CS_OFFSET 128

@@ -93,15 +93,17 @@ void td_backend_fork_done(void) {
     td_hugepage_leave();
 }
 
-static void check_segment(struct td_segment *segment, void *argument) {
-    (void)argument;
+static void check_segment(struct td_segment *segment, void *dirty_pages) {
     td_segment_check(segment);
+    *(size_t *)dirty_pages += segment->dirty_free;
 }
 
 void td_backend_check(void) {
     if (!TD_DEBUG)
         return;
+    size_t dirty_pages = 0;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    td_page_heap_each(check_segment, NULL);
+    td_page_heap_each(check_segment, &dirty_pages);
+    td_assert(dirty_pages == td_segment_dirty_pages);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
 }

@@ -230,6 +230,7 @@ struct td_segment_run *td_run_from_segment(struct td_segment *segment) {
     struct td_segment_run *run = segment->free_run;
     *run = segment->run;
     run->bytes = 0;
+    td_segment_end(segment);
     td_run_put_spare_segment(segment);
     return run;
 }

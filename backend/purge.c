@@ -30,7 +30,7 @@ static uint64_t window_start_ms;                 // guarded by td_backend_lock
 static size_t window_least_dirty;                // guarded by td_backend_lock; at the ticks since the window began
 static size_t surplus;                           // guarded by td_backend_lock; bytes that are still to go back
 static size_t surplus_step;                      // guarded by td_backend_lock; how many at a tick
-static uint64_t purge_count;                     // guarded by td_backend_lock
+static uint64_t purge_count = 1;                 // guarded by td_backend_lock; windows that ended count as well
 static size_t purged_bytes;                      // statistic
 
 void td_backend_set_decay_ms(uint64_t ms) {
@@ -45,14 +45,8 @@ size_t td_purge_total_bytes(void) {
     return td_load_relaxed(&purged_bytes);
 }
 
-static void add_dirty_pages(struct td_segment *segment, void *pages) {
-    *(size_t *)pages += segment->dirty_free;
-}
-
 size_t td_purge_dirty_bytes(void) {
-    size_t pages = 0;
-    td_page_heap_each(add_dirty_pages, &pages);
-    return pages * TD_PAGE_BYTES + td_run_store_bytes(TD_RUN_DIRTY);
+    return td_segment_dirty_pages * TD_PAGE_BYTES + td_run_store_bytes(TD_RUN_DIRTY);
 }
 
 static bool purge_segments(const struct td_segment_run *run, size_t first, size_t segments) {
@@ -137,21 +131,21 @@ static bool hold_range(struct td_segment *segment, size_t *page, size_t *pages) 
 }
 
 // Whether the segment, found before the lock was given up, may be purged still. Descriptors of segments stay such.
-static bool may_purge_locked(const struct td_segment *segment) {
+static bool may_purge_locked(const struct td_segment *segment, uint64_t number) {
     return td_page_map_run((const void *)segment->run.base) == &segment->run &&
-           td_page_heap_may_purge(segment, HUGE_USED_MAX);
+           td_page_heap_may_purge(segment, number, HUGE_USED_MAX);
 }
 
 // Gives all free dirty pages of the segment back, if it is one still, and adds their bytes to `*purged`.
-static void purge_segment(struct td_segment *segment, size_t *purged) {
+static void purge_segment(struct td_segment *segment, uint64_t number, size_t *purged) {
     size_t total = 0;
     size_t page = 0, pages = 0;
     td_hugepage_enter();
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    bool may_purge = may_purge_locked(segment);
+    bool may_purge = may_purge_locked(segment, number);
     // Locked memory, and less than a page of the system's, stay dirty: then the next segment's turn comes.
     if (may_purge)
-        segment->is_tried = true;
+        segment->tried_by = number;
     while (may_purge && hold_range(segment, &page, &pages)) {
         uintptr_t base = segment->run.base;
         bool was_huge = td_hugepage_split_locked(segment);
@@ -174,33 +168,26 @@ static void purge_segment(struct td_segment *segment, size_t *purged) {
 }
 
 // The same for the dirtiest segments, until `*purged` is `bytes`. False if there are none.
-static bool purge_dirtiest(size_t bytes, size_t *purged) {
+static bool purge_dirtiest(uint64_t number, size_t bytes, size_t *purged) {
     struct td_segment *segments[SEGMENTS_AT_ONCE];
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    size_t count = td_page_heap_dirtiest(segments, SEGMENTS_AT_ONCE, HUGE_USED_MAX);
+    size_t count = td_page_heap_dirtiest(segments, SEGMENTS_AT_ONCE, number, HUGE_USED_MAX);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     for (size_t i = 0; i < count && *purged < bytes; i++)
-        purge_segment(segments[i], purged);
+        purge_segment(segments[i], number, purged);
     return count != 0;
-}
-
-static void forget_try(struct td_segment *segment, void *argument) {
-    (void)argument;
-    segment->is_tried = false;
-    segment->stays_whole = false;
 }
 
 // Gives `bytes` of free memory back, or more.
 static size_t purge_free(size_t bytes) {
     size_t total = 0;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    td_page_heap_each(forget_try, NULL);
     uint64_t number = ++purge_count;
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     while (total < bytes && purge_run(number, bytes - total, &total)) {
         // The next one.
     }
-    while (total < bytes && purge_dirtiest(bytes, &total)) {
+    while (total < bytes && purge_dirtiest(number, bytes, &total)) {
         // The next ones.
     }
     td_add_relaxed(&purged_bytes, total);
@@ -235,8 +222,8 @@ static bool may_split(struct td_segment *segment) {
     if (!td_load_relaxed(&segment->run.is_huge))
         return true;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    bool may = !segment->stays_whole && td_segment_used_bytes(segment) <= HUGE_USED_MAX * TD_PAGE_BYTES;
-    segment->stays_whole = !may;
+    bool may = segment->whole_since != purge_count && td_segment_used_bytes(segment) <= HUGE_USED_MAX * TD_PAGE_BYTES;
+    segment->whole_since = may ? 0 : purge_count;
     bool was_huge = may && td_hugepage_split_locked(segment);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     if (was_huge)
@@ -264,7 +251,7 @@ static void begin_window_locked(uint64_t now_ms, size_t dirty) {
     window_start_ms = now_ms;
     window_least_dirty = dirty;
     td_backend_used_peak_bytes = td_backend_used_bytes;
-    td_page_heap_each(forget_try, NULL);
+    purge_count++;
 }
 
 // What is to go back at this tick.

@@ -7,6 +7,8 @@
 #include "base/minmax.h"
 #include "base/size_class.h"
 
+size_t td_segment_dirty_pages;
+
 // The first page from `page` on whose bit, after `flip`, is set; TD_SEGMENT_PAGES if none is.
 static size_t next_bit(const uint64_t *words, uint64_t flip, size_t page) {
     while (page < TD_SEGMENT_PAGES) {
@@ -72,12 +74,17 @@ static size_t find_free(const struct td_segment *segment, size_t pages, size_t a
     return TD_SEGMENT_PAGES;
 }
 
+static void set_dirty_free(struct td_segment *segment, size_t pages) {
+    td_segment_dirty_pages += pages - segment->dirty_free;
+    segment->dirty_free = (uint16_t)pages;
+}
+
 static bool take_pages(struct td_segment *segment, size_t page, size_t pages) {
     size_t dirty = count_range(segment->dirty, page, pages);
     set_range(segment->used, page, pages);
     set_range(segment->dirty, page, pages);
     segment->used_pages = (uint16_t)(segment->used_pages + pages);
-    segment->dirty_free = (uint16_t)(segment->dirty_free - dirty);
+    set_dirty_free(segment, segment->dirty_free - dirty);
     segment->longest_free = (uint16_t)find_longest_free(segment);
     return dirty == 0;
 }
@@ -85,7 +92,7 @@ static bool take_pages(struct td_segment *segment, size_t page, size_t pages) {
 static void return_pages(struct td_segment *segment, size_t page, size_t pages) {
     clear_range(segment->used, page, pages);
     segment->used_pages = (uint16_t)(segment->used_pages - pages);
-    segment->dirty_free = (uint16_t)(segment->dirty_free + pages);
+    set_dirty_free(segment, segment->dirty_free + pages);
     segment->longest_free = (uint16_t)find_longest_free(segment);
 }
 
@@ -96,15 +103,19 @@ static size_t first_page_of(const struct td_segment *segment, const struct td_sp
 void td_segment_init(struct td_segment *segment, uintptr_t base, bool is_dirty) {
     segment->run = (struct td_segment_run){.base = base, .segments = 1, .state = TD_RUN_SPANS};
     segment->used_pages = 0;
-    segment->is_tried = false;
     segment->rebuilds = 0;
     segment->is_split = false;
     segment->is_pinned = false;
-    segment->stays_whole = false;
+    segment->tried_by = 0;
+    segment->whole_since = 0;
     segment->longest_free = TD_SEGMENT_PAGES;
-    segment->dirty_free = is_dirty ? TD_SEGMENT_PAGES : 0;
+    set_dirty_free(segment, is_dirty ? TD_SEGMENT_PAGES : 0);
     memset(segment->used, 0, sizeof segment->used);
     memset(segment->dirty, is_dirty ? 0xff : 0, sizeof segment->dirty);
+}
+
+void td_segment_end(struct td_segment *segment) {
+    set_dirty_free(segment, 0);
 }
 
 struct td_span *td_segment_take_span(struct td_segment *segment, size_t pages, size_t align_pages, bool *was_clean) {
@@ -123,7 +134,7 @@ struct td_span *td_segment_take_span(struct td_segment *segment, size_t pages, s
 void td_segment_return_span(struct td_segment *segment, struct td_span *span) {
     return_pages(segment, first_page_of(segment, span), span->pages);
     span->state = TD_SPAN_FREE;
-    segment->stays_whole = false;
+    segment->whole_since = 0;
 }
 
 bool td_segment_resize_span(struct td_segment *segment, struct td_span *span, size_t pages) {
@@ -162,7 +173,7 @@ void td_segment_release_pages(struct td_segment *segment, size_t page, size_t pa
     return_pages(segment, page, pages);
     if (are_clean) {
         clear_range(segment->dirty, page, pages);
-        segment->dirty_free = (uint16_t)(segment->dirty_free - pages);
+        set_dirty_free(segment, segment->dirty_free - pages);
     }
 }
 
@@ -193,7 +204,7 @@ size_t td_segment_large_bytes(const struct td_segment *segment) {
 
 void td_segment_set_dirty(struct td_segment *segment) {
     memset(segment->dirty, 0xff, sizeof segment->dirty);
-    segment->dirty_free = (uint16_t)(TD_SEGMENT_PAGES - segment->used_pages);
+    set_dirty_free(segment, TD_SEGMENT_PAGES - segment->used_pages);
 }
 
 void td_segment_check(const struct td_segment *segment) {

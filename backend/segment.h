@@ -9,7 +9,7 @@
 //   large          one object of more than half a segment
 //   spans          a single segment that is cut into spans; its run is the first member of its `struct td_segment`
 //
-// Functions here know one segment only, take no lock, and are called with the backend's lock held.
+// Functions here know one segment only, but for one sum, take no lock, and are called with the backend's lock held.
 #ifndef BACKEND_SEGMENT_H_
 #define BACKEND_SEGMENT_H_
 
@@ -68,10 +68,10 @@ struct td_segment {
     uint16_t longest_free;                 // pages in the longest free run
     uint16_t dirty_free;                   // pages that are dirty and not used
     uint8_t rebuilds;                      // see td_backend_rebuilds; written with the lock, others read it
-    bool is_tried;                         // by the purge under way
     bool is_split;                         // was a hugepage until the purge split it, or is to become one now
     bool is_pinned;                        // stays a segment though its last span is freed
-    bool stays_whole;                      // a hugepage of which much was in use when it was last looked at
+    uint64_t tried_by;                     // the number of the last purge that took pages of it
+    uint64_t whole_since;                  // that of the purge after which it was seen as a hugepage much in use; or 0
     uint64_t used[TD_SEGMENT_WORDS];       // a bit per page
     uint64_t dirty[TD_SEGMENT_WORDS];      // a bit per page, set: was handed out since it was last clean
     uint8_t first_page[TD_SEGMENT_PAGES];  // of the span that a page belongs to
@@ -92,8 +92,15 @@ static inline struct td_segment *td_segment_of_span(const struct td_span *span) 
     return (struct td_segment *)((uintptr_t)first - offsetof(struct td_segment, spans));
 }
 
-// Makes `segment` describe an empty segment at `base`. With `is_dirty` its pages may hold anything, else zeros.
+// The sum of `dirty_free` of all segments, since each tick asks for it: there may be tens of thousands. Guarded by the
+// backend's lock.
+extern size_t td_segment_dirty_pages;
+
+// Makes `segment` describe an empty segment at `base`. With `is_dirty` its pages may hold anything, else zeros. The
+// descriptor is all zeros, or one that has ended.
 void td_segment_init(struct td_segment *segment, uintptr_t base, bool is_dirty);
+// It is a segment no more.
+void td_segment_end(struct td_segment *segment);
 
 // Takes the first free run of `pages` whose first page is a multiple of `align_pages` (a power of two); NULL if there
 // is none. `*was_clean` tells whether all of it reads as zeros.

@@ -12,8 +12,24 @@ extern "C" {
 #include "backend/backend.h"
 #include "backend/large.h"
 #include "backend/page_heap.h"
+#include "backend/purge.h"
 #include "backend/run_store.h"
 #include "base/size_class.h"
+
+// The linker puts this in the place of td_page_heap_each.
+void __real_td_page_heap_each(void (*visit)(struct td_segment *, void *), void *argument);
+void __wrap_td_page_heap_each(void (*visit)(struct td_segment *, void *), void *argument);
+}
+
+namespace {
+
+size_t walks;  // of all segments
+
+}  // namespace
+
+void __wrap_td_page_heap_each(void (*visit)(struct td_segment *, void *), void *argument) {
+    walks++;
+    __real_td_page_heap_each(visit, argument);
 }
 
 namespace {
@@ -39,6 +55,7 @@ void deallocate(void *memory) {
 size_t dirty_bytes() {
     struct td_backend_stats stats;
     td_backend_get_stats(&stats);
+    EXPECT_EQ(td_purge_dirty_bytes(), stats.dirty_bytes) << "the sum that is kept is not that of all segments";
     return stats.dirty_bytes;
 }
 
@@ -155,6 +172,19 @@ TEST_F(purge, follows_the_peak_down) {
     }
     EXPECT_EQ(fake_os::purged_bytes(), 60 * mib);
     EXPECT_EQ(dirty_bytes(), 0u);
+}
+
+// There may be tens of thousands, and whoever allocates waits for the lock.
+TEST_F(purge, no_tick_walks_all_segments) {
+    hold(256 << 10, 5);
+    hold(4 * mib, 2);
+    free_all_but(1);
+    size_t walks_before = walks;
+    pass(3 * decay_ms);
+    EXPECT_EQ(walks, walks_before);
+    EXPECT_GT(fake_os::purged_bytes(), 0u);
+    EXPECT_EQ(dirty_bytes(), 0u);
+    EXPECT_GT(walks, walks_before) << "the statistics do, so they are counted";
 }
 
 TEST_F(purge, no_decay_means_at_the_next_tick) {

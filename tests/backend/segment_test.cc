@@ -67,6 +67,11 @@ struct model {
 
 class segment : public testing::Test {
   protected:
+    void TearDown() override {
+        td_segment_end(segment_.get());
+        EXPECT_EQ(td_segment_dirty_pages, 0u);
+    }
+
     void start(bool is_dirty) {
         td_segment_init(segment_.get(), base, is_dirty);
         model_ = model();
@@ -156,6 +161,7 @@ class segment : public testing::Test {
         ASSERT_EQ(segment_->used_pages, model_.used());
         ASSERT_EQ(segment_->longest_free, model_.longest_free());
         ASSERT_EQ(segment_->dirty_free, model_.dirty_free());
+        ASSERT_EQ(td_segment_dirty_pages, model_.dirty_free()) << "there is no other segment";
         for (size_t page = 0; page < TD_SEGMENT_PAGES; page++) {
             const model::page_state &expected = model_.pages[page];
             ASSERT_EQ(segment_->used[page / 64] >> (page % 64) & 1, expected.owner != -1) << page;

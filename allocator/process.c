@@ -14,6 +14,7 @@
 #include "allocator/options.h"
 #include "allocator/process.h"
 #include "allocator/statistics.h"
+#include "backend/backend.h"
 #include "base/atomic.h"
 #include "frontends/frontend.h"
 
@@ -65,7 +66,9 @@ static void fork_prepare(void) {
     bool takes_streams = knows_threads && has_list && !is_only;
     if (takes_streams)
         _IO_list_lock();
-    if (!is_only)
+    if (is_only)
+        td_backend_note_fork();
+    else
         td_frontend_fork_prepare();
     is_only_thread = is_only;
     holds_streams = takes_streams;

@@ -83,7 +83,7 @@ void td_backend_note_reuse(struct td_span *span, size_t bytes) {
 void td_backend_fork_prepare(void) {
     td_hugepage_enter();
     td_run_store_fork_prepare();
-    td_early_segments_fork_prepare();
+    td_early_segments_note_fork();
     td_metadata_fork_prepare();
 }
 
@@ -91,6 +91,10 @@ void td_backend_fork_done(void) {
     td_metadata_fork_done();
     td_run_store_fork_done();
     td_hugepage_leave();
+}
+
+void td_backend_note_fork(void) {
+    td_early_segments_note_fork();
 }
 
 static void check_segment(struct td_segment *segment, void *dirty_pages) {

@@ -66,6 +66,8 @@ size_t td_backend_mapped_bytes(void);
 // The former takes every lock of the backend, for fork(2), the latter releases them.
 void td_backend_fork_prepare(void);
 void td_backend_fork_done(void);
+// In the place of both, without a lock, where only the thread that forks can have one.
+void td_backend_note_fork(void);
 
 // Walks everything and aborts where it does not add up. Debug builds only.
 void td_backend_check(void);

@@ -3,6 +3,7 @@
 #include "backend/hugepage.h"
 #include "backend/page_heap.h"
 #include "backend/run_store.h"
+#include "base/atomic.h"
 
 // Twice what a heap takes up when it counts as large. Further ones stay as they are.
 #define EARLY_MAX (2 * TD_HUGE_HEAP_BYTES / TD_SEGMENT_BYTES)
@@ -11,8 +12,17 @@
 
 static struct td_segment *early[EARLY_MAX];  // guarded by td_backend_lock
 static size_t early_count;                   // guarded by td_backend_lock
+static bool was_forked;                      // atomic, any thread: those in the table may be a child's as well
+
+static void forget_shared_locked(void) {
+    if (td_unlikely(td_load_relaxed(&was_forked))) {
+        td_store_relaxed(&was_forked, false);
+        early_count = 0;
+    }
+}
 
 void td_early_segments_add_locked(struct td_segment *segment) {
+    forget_shared_locked();
     if (early_count < EARLY_MAX)
         early[early_count++] = segment;
 }
@@ -34,6 +44,7 @@ static bool is_full(const struct td_segment *segment) {
 
 // One that is to be a hugepage, pinned, and early no more; NULL if there is none, or the heap is small.
 static struct td_segment *take_locked(void) {
+    forget_shared_locked();
     if (early_count == 0 || !td_page_heap_wants_hugepages())
         return NULL;
     for (size_t i = 0; i < early_count; i++) {
@@ -61,6 +72,6 @@ void td_early_segments_maintain(void) {
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
 }
 
-void td_early_segments_fork_prepare(void) {
-    early_count = 0;
+void td_early_segments_note_fork(void) {
+    td_store_relaxed(&was_forked, true);
 }

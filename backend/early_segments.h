@@ -17,9 +17,9 @@ void td_early_segments_remove_locked(struct td_segment *segment);
 // To be called at each tick, without a lock.
 void td_early_segments_maintain(void);
 
-// Leaves those that there are as they are: who makes a hugepage of memory that a child shares copies it. Needs
-// td_backend_lock.
-void td_early_segments_fork_prepare(void);
+// Leaves those that there are as they are: who makes a hugepage of memory that a child shares copies it. Any thread,
+// with or without td_backend_lock, even in a handler that interrupted who holds it.
+void td_early_segments_note_fork(void);
 
 #pragma GCC visibility pop
 

@@ -213,6 +213,31 @@ TEST_F(early_segments_test, stay_as_they_are_after_a_fork) {
     EXPECT_TRUE(tick().empty());
 }
 
+// Whoever is the only thread may fork in a handler that interrupted him with a lock, so none is taken.
+TEST_F(early_segments_test, stay_as_they_are_after_a_fork_of_the_only_thread) {
+    grow_to(TD_HUGE_HEAP_BYTES);
+    EXPECT_EQ(tick().size(), 1u);
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    td_backend_note_fork();
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    EXPECT_TRUE(tick().empty());
+}
+
+TEST_F(early_segments_test, that_come_after_a_fork_become_hugepages) {
+    grow_to(TD_HUGE_HEAP_BYTES / 2);
+    td_backend_note_fork();
+    std::vector<uintptr_t> shared;
+    for (const struct td_span *span : spans_) {
+        shared.push_back(td_page_heap_segment_of(span->start)->run.base);
+    }
+    grow_to(TD_HUGE_HEAP_BYTES);
+    size_t count = 0;
+    for (std::vector<uintptr_t> asked; !(asked = tick()).empty(); count++) {
+        EXPECT_EQ(std::count(shared.begin(), shared.end(), asked[0]), 0);
+    }
+    EXPECT_EQ(count, early_segments / 2);
+}
+
 TEST_F(early_segments_test, stay_as_they_are_where_hugepages_are_declined) {
     td_backend_set_hugepages(TD_HUGEPAGES_NEVER);
     grow_to(2 * TD_HUGE_HEAP_BYTES);

@@ -412,4 +412,36 @@ TEST(fork, in_signal_handlers_of_the_only_thread) {
     EXPECT_TRUE(outcome.succeeded()) << outcome;
 }
 
+// A heap that is large enough for hugepages, and the ticks at which it would make some of what it had before.
+uint64_t hugepages_made_of_small_objects() {
+    std::vector<void *> objects(60000);
+    for (void *&object : objects) {
+        object = opaque(malloc(256));
+        memset(object, 1, 256);
+    }
+    if (opaque(getenv("FORKS")) != nullptr) {
+        EXPECT_TRUE(true_in_child([] { return true; }));
+    }
+    for (int i = 0; i < 10; i++) {
+        usleep(110000);
+        for (int k = 0; k < 4; k++) {
+            free(opaque(malloc(300000)));
+        }
+    }
+    return rebuilt_hugepages();
+}
+
+CHILD_ROLE(make_hugepages) {
+    return hugepages_made_of_small_objects() != 0 ? 0 : 1;
+}
+
+// The pages would be copied: a single thread's fork as well, for which no lock is taken.
+TEST(fork, makes_no_hugepages_of_what_a_child_shares) {
+    if (!variant_is_tandem || variant_is_tiny || !kernel_makes_hugepages()) {
+        GTEST_SKIP() << "there are none to be made";
+    }
+    EXPECT_EQ(child::run("make_hugepages").status, 0) << "it makes none that could be missing";
+    EXPECT_EQ(child::run("make_hugepages", child::with_environment({"FORKS=1"})).status, 1);
+}
+
 }  // namespace

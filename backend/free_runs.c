@@ -64,7 +64,6 @@ static void link_free(struct td_segment_run *run) {
         (*head)->prev = run;
     *head = run;
     free_segments[run->state] += run->segments;
-    td_page_map_set_run(run->base, run->segments, run);
 }
 
 static void unlink_free(struct td_segment_run *run) {
@@ -77,15 +76,40 @@ static void unlink_free(struct td_segment_run *run) {
     free_segments[run->state] -= run->segments;
 }
 
+static void set_base(struct td_segment_run *run, uintptr_t base) {
+    run->base = base;
+    run->bytes = 0;  // no object began there
+}
+
 // The segments of `run` from `first` on, as a run of its own of the same state, linked nowhere.
-static struct td_segment_run *split(struct td_segment_run *run, size_t first) {
+static struct td_segment_run *split_tail(struct td_segment_run *run, size_t first) {
     struct td_segment_run *tail = td_run_take_spare();
     *tail = *run;
-    tail->base = run->base + first * TD_SEGMENT_BYTES;
+    set_base(tail, run->base + first * TD_SEGMENT_BYTES);
     tail->segments = run->segments - first;
-    tail->bytes = 0;  // no object began there
     run->segments = first;
+    td_page_map_set_run(tail->base, tail->segments, tail);
     return tail;
+}
+
+// The same of the first `segments`.
+static struct td_segment_run *split_head(struct td_segment_run *run, size_t segments) {
+    struct td_segment_run *head = td_run_take_spare();
+    *head = *run;
+    head->segments = segments;
+    set_base(run, run->base + segments * TD_SEGMENT_BYTES);
+    run->segments -= segments;
+    td_page_map_set_run(head->base, segments, head);
+    return head;
+}
+
+// Cuts a run that nobody else knows of: `*run` is what lies before `first` then, and the result the rest.
+static struct td_segment_run *split(struct td_segment_run **run, size_t first) {
+    struct td_segment_run *whole = *run;
+    if (first >= whole->segments - first)
+        return split_tail(whole, first);
+    *run = split_head(whole, first);
+    return whole;
 }
 
 static size_t segments_before_aligned(const struct td_segment_run *run, size_t align_segments) {
@@ -120,13 +144,12 @@ struct td_segment_run *td_run_take(size_t segments, size_t align_segments, bool 
     unlink_free(run);
     size_t before = segments_before_aligned(run, align_segments);
     if (before != 0) {
-        struct td_segment_run *aligned = split(run, before);
+        struct td_segment_run *aligned = split(&run, before);
         link_free(run);
         run = aligned;
     }
     if (run->segments > segments)
-        link_free(split(run, segments));
-    td_page_map_set_run(run->base, run->segments, run);
+        link_free(split(&run, segments));
     *is_clean = run->state == TD_RUN_CLEAN;
     run->state = TD_RUN_HELD;
     return run;
@@ -138,31 +161,40 @@ static struct td_segment_run *free_neighbour(uintptr_t address, const struct td_
     return can_merge ? run : NULL;
 }
 
+// Makes one run of two that touch, linked nowhere.
+static struct td_segment_run *join(struct td_segment_run *before, struct td_segment_run *after) {
+    bool before_is_longer = before->segments >= after->segments;
+    struct td_segment_run *longer = before_is_longer ? before : after;
+    struct td_segment_run *shorter = before_is_longer ? after : before;
+    td_page_map_set_run(shorter->base, shorter->segments, longer);
+    longer->base = before->base;
+    longer->bytes = before->bytes;
+    longer->segments += shorter->segments;
+    longer->failed_purge = td_max(before->failed_purge, after->failed_purge);
+    td_run_put_spare(shorter);
+    return longer;
+}
+
 void td_run_put(struct td_segment_run *run, enum td_run_state state, uint64_t now_ms) {
     run->state = (uint8_t)state;
     run->freed_ms = now_ms;
     struct td_segment_run *after = free_neighbour(end_of(run), run);
     if (after != NULL) {
         unlink_free(after);
-        run->segments += after->segments;
-        run->failed_purge = td_max(run->failed_purge, after->failed_purge);
-        td_run_put_spare(after);
+        run = join(run, after);
     }
     struct td_segment_run *before = free_neighbour(run->base - 1, run);
     if (before != NULL) {
         unlink_free(before);
-        before->segments += run->segments;
-        before->failed_purge = td_max(before->failed_purge, run->failed_purge);
-        before->freed_ms = now_ms;
-        td_run_put_spare(run);
-        run = before;
+        run = join(before, run);
     }
+    run->freed_ms = now_ms;
     link_free(run);
 }
 
 void td_run_trim(struct td_segment_run *run, size_t segments, enum td_run_state state, uint64_t now_ms) {
     if (segments < run->segments && spare_run_count != 0)
-        td_run_put(split(run, segments), state, now_ms);
+        td_run_put(split_tail(run, segments), state, now_ms);
 }
 
 void td_run_put_without(struct td_segment_run *run, size_t lost, uint64_t now_ms) {
@@ -183,9 +215,8 @@ bool td_run_extend(struct td_segment_run *run, size_t segments) {
     if (after == NULL || !is_free(after) || after->segments < missing)
         return false;
     unlink_free(after);
-    after->base += missing * TD_SEGMENT_BYTES;
+    set_base(after, after->base + missing * TD_SEGMENT_BYTES);
     after->segments -= missing;
-    after->bytes = 0;  // no object began where it begins now
     if (after->segments != 0)
         link_free(after);
     else
@@ -202,16 +233,18 @@ void td_run_extend_over_dirty(struct td_segment_run *run) {
         td_run_extend(run, run->segments + after->segments);
 }
 
-struct td_segment_run *td_run_take_oldest_dirty(uint64_t purge) {
+struct td_segment_run *td_run_take_oldest_dirty(uint64_t purge, size_t segments) {
     struct td_segment_run *oldest = NULL;
     for (size_t bin = 0; bin < BIN_COUNT; bin++)
         for (struct td_segment_run *run = bins[TD_RUN_DIRTY][bin]; run != NULL; run = run->next)
             if (run->failed_purge < purge && (oldest == NULL || run->freed_ms < oldest->freed_ms))
                 oldest = run;
-    if (oldest != NULL) {
-        unlink_free(oldest);
-        oldest->state = TD_RUN_HELD;
-    }
+    if (oldest == NULL)
+        return NULL;
+    unlink_free(oldest);
+    if (oldest->segments > segments && spare_run_count != 0)
+        link_free(split(&oldest, segments));
+    oldest->state = TD_RUN_HELD;
     return oldest;
 }
 
@@ -230,6 +263,7 @@ struct td_segment_run *td_run_from_segment(struct td_segment *segment) {
     struct td_segment_run *run = segment->free_run;
     *run = segment->run;
     run->bytes = 0;
+    td_page_map_set_run(run->base, 1, run);
     td_segment_end(segment);
     td_run_put_spare_segment(segment);
     return run;
@@ -241,6 +275,7 @@ bool td_run_has_fit(size_t segments) {
 
 void td_run_add(struct td_segment_run *run, enum td_run_state state, uint64_t now_ms) {
     td_store_relaxed(&mapped_segments, mapped_segments + run->segments);
+    td_page_map_set_run(run->base, run->segments, run);
     td_run_put(run, state, now_ms);
 }
 
@@ -253,7 +288,7 @@ struct td_segment_run *td_run_take_to_unmap(enum td_run_state *state) {
     unlink_free(run);
     // Without a descriptor for the rest all of it goes.
     if (run->segments > 1 && spare_run_count != 0)
-        link_free(split(run, 1));
+        link_free(split(&run, 1));
     *state = run->state;
     run->state = TD_RUN_HELD;
     td_page_map_set_run(run->base, run->segments, NULL);

@@ -3,6 +3,9 @@
 // Neighbours of one state and one hugepage advice are one run. A request takes the shortest run that fits, dirty before
 // clean: memory that is resident already costs nothing, fresh memory costs a page fault for each OS page.
 //
+// The page map names the run of each segment. Where free runs are cut or joined, the longer part keeps its descriptor,
+// so that the map changes for the shorter one only: there may be 10,000 segments in a run.
+//
 // Functions here take no lock and make no system call; they are called with the backend's lock held.
 #ifndef BACKEND_FREE_RUNS_H_
 #define BACKEND_FREE_RUNS_H_
@@ -26,8 +29,8 @@ bool td_run_extend(struct td_segment_run *run, size_t segments);
 // The same with the dirty run behind it, if there is one of the same hugepage advice.
 void td_run_extend_over_dirty(struct td_segment_run *run);
 // Takes the dirty run that was freed longest ago, as held, of those that no purge from number `purge` on failed with;
-// NULL if there is none.
-struct td_segment_run *td_run_take_oldest_dirty(uint64_t purge);
+// NULL if there is none. No more than `segments` of it, unless there is no descriptor for the rest.
+struct td_segment_run *td_run_take_oldest_dirty(uint64_t purge, size_t segments);
 
 // Turns a held run of one segment into a segment without spans, or the other way round.
 struct td_segment *td_run_to_segment(struct td_segment_run *run, bool is_clean);

@@ -90,11 +90,7 @@ static size_t purge_by_segment(struct td_segment_run *run, size_t bytes) {
 // `bytes` excepted, and adds its bytes to `*purged`. False if there is no such run.
 static bool purge_run(uint64_t number, size_t bytes, size_t *purged) {
     td_run_store_enter_anyway();
-    struct td_segment_run *run = td_run_take_oldest_dirty(number);
-    if (run != NULL) {
-        size_t wanted = (bytes - 1) / TD_SEGMENT_BYTES + 1;
-        td_run_trim(run, wanted, TD_RUN_DIRTY, run->freed_ms);
-    }
+    struct td_segment_run *run = td_run_take_oldest_dirty(number, (bytes - 1) / TD_SEGMENT_BYTES + 1);
     td_run_store_leave();
     if (run == NULL)
         return false;

@@ -189,7 +189,7 @@ class run_store : public testing::Test {
         runs_[which] = td_run_from_segment(segment);
         ASSERT_EQ(runs_[which]->base, base);
         ASSERT_EQ(runs_[which]->segments, 1u);
-        td_page_map_set_run(base, 1, runs_[which]);
+        ASSERT_EQ(td_page_map_run(reinterpret_cast<void *>(base)), runs_[which]);
         td_run_store_leave();
     }
 
@@ -302,7 +302,7 @@ TEST_F(run_store, the_oldest_dirty_run_leaves_first) {
     td_run_store_enter();
     // What earlier tests left dirty is older.
     std::vector<struct td_segment_run *> oldest;
-    while (struct td_segment_run *run = td_run_take_oldest_dirty(UINT64_MAX)) {
+    while (struct td_segment_run *run = td_run_take_oldest_dirty(UINT64_MAX, SIZE_MAX)) {
         EXPECT_EQ(run->state, TD_RUN_HELD);
         oldest.push_back(run);
     }
@@ -470,6 +470,88 @@ TEST_F(run_store, joins_clean_neighbours_of_different_advice_on_demand) {
     EXPECT_FALSE(fake_os::wants_hugepages(base + 120 * segment_bytes));
     take(200, 1);
     EXPECT_FALSE(runs_.back()->is_huge);
+}
+
+// One free run of many segments. The page map's entries of those in the middle are marked, so that stores show.
+class run_store_of_one_run : public run_store {
+  protected:
+    void SetUp() override {
+        while (td_run_store_unmap_one()) {
+            // Nothing of what earlier tests left stays.
+        }
+        model_.clear();
+        grow(segments);
+        ASSERT_EQ(model_.size(), segments);
+        first_ = model_.begin()->first + margin * segment_bytes;
+        td_page_map_set_run(first_, marked, &mark_);
+    }
+
+    void TearDown() override {
+        unmark();
+        run_store::TearDown();
+        check();
+    }
+
+    // What is not marked beside them has the run that they are in.
+    void unmark() {
+        struct td_segment_run *run = td_page_map_run(reinterpret_cast<const void *>(first_ - segment_bytes));
+        td_page_map_set_run(first_, marked, run);
+    }
+
+    size_t stores() const {
+        size_t count = 0;
+        for (size_t i = 0; i < marked; i++) {
+            count += td_page_map_run(reinterpret_cast<const void *>(first_ + i * segment_bytes)) != &mark_;
+        }
+        return count;
+    }
+
+    static constexpr size_t segments = 200;
+    static constexpr size_t margin = 20;
+    static constexpr size_t marked = segments - 2 * margin;
+    uintptr_t first_ = 0;
+    struct td_segment_run mark_ = {};
+};
+
+TEST_F(run_store_of_one_run, names_the_rest_anew_for_nobody_who_takes_and_puts_little) {
+    for (enum td_run_state state : {TD_RUN_CLEAN, TD_RUN_DIRTY}) {
+        for (size_t align : {1, 8}) {
+            take(2, align);
+            EXPECT_EQ(stores(), 0u);
+            take(1, 1);
+            extend(1, 3);
+            extend(1, 6);
+            EXPECT_EQ(stores(), 0u);
+            put(0, state);
+            put(0, state);
+            EXPECT_EQ(stores(), 0u);
+        }
+    }
+}
+
+TEST_F(run_store_of_one_run, names_the_rest_anew_for_no_part_of_a_purge) {
+    unmark();
+    take(segments, 1);
+    put(0, TD_RUN_DIRTY);
+    td_page_map_set_run(first_, marked, &mark_);
+    for (int i = 0; i < 10; i++) {
+        ASSERT_TRUE(td_run_store_enter());
+        struct td_segment_run *run = td_run_take_oldest_dirty(UINT64_MAX, 1);
+        EXPECT_EQ(run->segments, 1u);
+        model_.at(run->base).state = TD_RUN_CLEAN;
+        td_run_put(run, TD_RUN_CLEAN, 0);
+        td_run_store_leave();
+    }
+    EXPECT_EQ(stores(), 0u);
+}
+
+TEST_F(run_store_of_one_run, names_the_rest_anew_for_no_segment_that_is_unmapped) {
+    for (int i = 0; i < 10; i++) {
+        ASSERT_TRUE(td_run_store_unmap_one());
+        model_.erase(model_.begin());
+    }
+    EXPECT_FALSE(fake_os::is_mapped(model_.begin()->first - segment_bytes, segment_bytes));
+    EXPECT_EQ(stores(), 0u);
 }
 
 class run_store_model : public run_store, public testing::WithParamInterface<unsigned> {};

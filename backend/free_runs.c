@@ -253,7 +253,7 @@ struct td_segment *td_run_to_segment(struct td_segment_run *run, bool is_clean) 
     struct td_segment *segment = spare_segments;
     spare_segments = segment->run.next != NULL ? td_segment_of_run(segment->run.next) : NULL;
     td_segment_init(segment, run->base, !is_clean);
-    segment->run.is_huge = run->is_huge;
+    segment->run.is_huge = td_page_map_is_place(run->base);
     segment->free_run = run;
     td_page_map_set_run(run->base, 1, &segment->run);
     return segment;
@@ -264,6 +264,7 @@ struct td_segment_run *td_run_from_segment(struct td_segment *segment) {
     *run = segment->run;
     run->bytes = 0;
     td_page_map_set_run(run->base, 1, run);
+    td_page_map_set_place(run->base, 1, run->is_huge);
     td_segment_end(segment);
     td_run_put_spare_segment(segment);
     return run;

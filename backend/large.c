@@ -34,8 +34,16 @@ static void *alloc_span(size_t pages, size_t alignment, bool *is_zero) {
     return span != NULL ? (void *)span->start : NULL;
 }
 
-// Makes a place for hugepages of what an object has grown by, from nothing or in place: the segments that it fills
-// now. Without the lock; the run is the caller's.
+// The segments that an object fills and did not fill before it grew to `bytes`, from nothing or in place: they become a
+// place for hugepages. First this, with the lock.
+static void set_place_locked(struct td_segment_run *run, size_t old_bytes, size_t bytes) {
+    size_t begin = old_bytes >> TD_SEGMENT_SHIFT;
+    size_t end = bytes >> TD_SEGMENT_SHIFT;
+    run->is_huge = run->is_huge || begin < end;
+    td_page_map_set_place(run->base + begin * TD_SEGMENT_BYTES, end - begin, true);
+}
+
+// Then this, without; the run is the caller's.
 static void advise_hugepages(const struct td_segment_run *run, size_t old_bytes, size_t bytes) {
     size_t begin = old_bytes & -TD_SEGMENT_BYTES;
     size_t end = bytes & -TD_SEGMENT_BYTES;
@@ -70,10 +78,11 @@ static void hand_out_fresh(struct td_segment_run *run, enum run_use use) {
     bool is_place = run->is_huge || use == FOR_GROWN_OBJECT || td_run_store_hugepages() == TD_HUGEPAGES_ALWAYS ||
                     td_large_fill_is_likely();
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    if (is_place) {
-        run->is_huge = true;
+    if (is_place)
+        set_place_locked(run, 0, run->bytes);
+    // Then nothing was declined where the object ends either.
+    if (td_run_store_hugepages() == TD_HUGEPAGES_ALWAYS)
         run->tail = TD_TAIL_DIRTY;
-    }
     hand_out_locked(run, use, true);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     if (is_place)
@@ -211,7 +220,8 @@ static bool resize_run_in_place(struct td_segment_run *run, size_t bytes) {
     bool is_done = may_change && segments <= run->segments;
     bool wants_hugepages = is_extended && td_page_heap_wants_hugepages();
     if (is_done) {
-        run->is_huge = run->is_huge || wants_hugepages;
+        if (wants_hugepages)
+            set_place_locked(run, old_bytes, bytes);
         set_bytes_locked(run, bytes, tail);
     } else if (may_change) {
         td_large_tail_list(run);
@@ -263,6 +273,25 @@ static bool is_locked(const struct td_segment_run *run, size_t bytes) {
     return td_os_is_locked((void *)run->base, segments_of(bytes) * TD_SEGMENT_BYTES);
 }
 
+// Pages that are moved bring their advice along. What the object ended in was no place for hugepages, as a rule, and is
+// one now where the object goes on behind it in one. First this, without the lock.
+static bool advise_seam(const struct td_segment_run *run, const struct td_segment_run *target) {
+    size_t moved_bytes = segments_of(run->bytes) * TD_SEGMENT_BYTES;
+    bool goes_on = target->is_huge && target->segments * TD_SEGMENT_BYTES > moved_bytes;
+    if (goes_on)
+        advise_hugepages(target, run->bytes, moved_bytes);
+    return goes_on;
+}
+
+static void note_advice_locked(const struct td_segment_run *run, struct td_segment_run *target, bool goes_on) {
+    target->is_huge = target->is_huge || run->is_huge;
+    size_t moved_bytes = segments_of(run->bytes) * TD_SEGMENT_BYTES;
+    for (size_t offset = 0; offset < moved_bytes; offset += TD_SEGMENT_BYTES)
+        td_page_map_set_place(target->base + offset, 1, td_page_map_is_place(run->base + offset));
+    if (goes_on)
+        set_place_locked(target, run->bytes, moved_bytes);
+}
+
 // Moves the object to a longer run.
 static void *move_run(struct td_segment_run *run, size_t bytes) {
     bool is_zero;
@@ -279,9 +308,10 @@ static void *move_run(struct td_segment_run *run, size_t bytes) {
     }
     if (!move_pages(run, target))
         return NULL;
+    bool goes_on = advise_seam(run, target);
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    run = run_of(from, "realloc");                      // once more, as for a free
-    target->is_huge = target->is_huge || run->is_huge;  // pages bring their advice along
+    run = run_of(from, "realloc");  // once more, as for a free
+    note_advice_locked(run, target, goes_on);
     if (target->segments == segments_of(run->bytes))
         target->tail = TD_TAIL_DIRTY;  // and the tail, which was on its way to the system
     td_large_tail_list(target);

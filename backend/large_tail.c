@@ -2,6 +2,7 @@
 
 #include "backend/free_runs.h"
 #include "backend/os.h"
+#include "backend/page_map.h"
 #include "backend/run_store.h"
 #include "base/fatal.h"
 
@@ -13,6 +14,11 @@ static uintptr_t end_of(const struct td_segment_run *run) {
     return run->base + run->segments * TD_SEGMENT_BYTES;
 }
 
+// Whether the kernel may have a hugepage where the object ends.
+static bool ends_in_place(const struct td_segment_run *run) {
+    return run->is_huge && td_page_map_is_place(end_of(run) - TD_SEGMENT_BYTES);
+}
+
 // Where the tail's whole OS pages begin.
 static uintptr_t start_of(const struct td_segment_run *run) {
     size_t os_page = td_os_page_bytes();
@@ -21,7 +27,7 @@ static uintptr_t start_of(const struct td_segment_run *run) {
 
 void td_large_tail_list(struct td_segment_run *run) {
     td_assert(run->state == TD_RUN_LARGE && run->tail != TD_TAIL_LISTED);
-    size_t min_bytes = run->is_huge ? TD_HUGE_TAIL_MIN_BYTES : TD_TAIL_MIN_BYTES;
+    size_t min_bytes = ends_in_place(run) ? TD_HUGE_TAIL_MIN_BYTES : TD_TAIL_MIN_BYTES;
     size_t bytes = run->segments * TD_SEGMENT_BYTES - run->bytes;
     if (run->tail != TD_TAIL_DIRTY || bytes < min_bytes)
         return;
@@ -77,26 +83,37 @@ static void release(struct td_segment_run *run, bool is_clean) {
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
 }
 
-// The segments behind and around the end of the object are no place for hugepages any more, else the kernel would fill
-// them again. New objects do not ask for them there either.
-static void decline_hugepages(const struct td_segment_run *run, uintptr_t tail_start) {
-    uintptr_t start = tail_start & -TD_SEGMENT_BYTES;
+// The segments around the end of the object, and behind it where there was no descriptor to cut them off.
+static uintptr_t last_segments_of(const struct td_segment_run *run) {
+    return start_of(run) & -TD_SEGMENT_BYTES;
+}
+
+// They are no place for hugepages any more, else the kernel would fill them again. New objects do not ask for them
+// there either.
+static void set_no_place_locked(struct td_segment_run *run) {
+    uintptr_t start = last_segments_of(run);
+    td_page_map_set_place(start, (end_of(run) - start) >> TD_SEGMENT_SHIFT, false);
+    run->is_huge = start != run->base;
+}
+
+static void decline_hugepages(const struct td_segment_run *run) {
+    uintptr_t start = last_segments_of(run);
     td_os_advise_hugepages((void *)start, end_of(run) - start, false);
 }
 
 bool td_large_tail_purge(uint64_t until_ms, size_t *purged) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     struct td_segment_run *run = hold_oldest_locked(until_ms);
-    bool was_huge = run != NULL && run->is_huge;
-    if (was_huge && run->segments == 1)
-        run->is_huge = false;
+    bool was_place = run != NULL && ends_in_place(run);
+    if (was_place)
+        set_no_place_locked(run);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     if (run == NULL)
         return false;
     uintptr_t start = start_of(run);
     size_t bytes = end_of(run) - start;
-    if (was_huge)
-        decline_hugepages(run, start);
+    if (was_place)
+        decline_hugepages(run);
     bool is_clean = td_os_purge((void *)start, bytes) == 0;
     *purged += is_clean ? bytes : 0;
     release(run, is_clean);

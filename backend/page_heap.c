@@ -118,8 +118,9 @@ static bool add_segment_locked(void) {
         bool is_provided = td_run_store_provide(1);
         return td_run_store_enter_anyway_for_segment() && is_provided;
     }
-    if (is_clean && !run->is_huge && td_page_heap_wants_hugepages()) {
+    if (is_clean && !td_page_map_is_place(run->base) && td_page_heap_wants_hugepages()) {
         run->is_huge = true;  // under the lock: whoever puts a run beside it looks
+        td_page_map_set_place(run->base, 1, true);
         td_run_store_leave();
         td_os_advise_hugepages((void *)run->base, TD_SEGMENT_BYTES, true);
         bool has_descriptors = td_run_store_enter_anyway_for_segment();

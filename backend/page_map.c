@@ -42,3 +42,16 @@ void td_page_map_set_run(uintptr_t address, size_t segments, struct td_segment_r
         td_store_release(&leaf->run_of_segment[(uint32_t)address >> TD_SEGMENT_SHIFT], run);
     }
 }
+
+static bool *place_of(uintptr_t address) {
+    return &td_page_map_root[address >> TD_LEAF_SHIFT]->is_place[(uint32_t)address >> TD_SEGMENT_SHIFT];
+}
+
+bool td_page_map_is_place(uintptr_t address) {
+    return *place_of(address);
+}
+
+void td_page_map_set_place(uintptr_t address, size_t segments, bool is_place) {
+    for (size_t i = 0; i < segments; i++)
+        *place_of(address + i * TD_SEGMENT_BYTES) = is_place;
+}

@@ -1,4 +1,5 @@
-// Answers what lies at an address: the size class of its page in two loads, and the run of segments that it belongs to.
+// Answers what lies at an address: the size class of its page in two loads, the run of segments that it belongs to, and
+// whether its segment is a place for hugepages.
 //
 // A root of 2^16 entries, one for each 4 GiB of address space, leads to leaves:
 //
@@ -32,6 +33,8 @@ struct td_page_map_leaf {
     uint8_t code_of_page[TD_LEAF_PAGES];
     // Atomic, any thread reads; written under the backend's lock.
     struct td_segment_run *run_of_segment[TD_LEAF_SEGMENTS];
+    // Guarded by the backend's lock. What the last advice to the kernel was; of those cut into spans, their run knows.
+    bool is_place[TD_LEAF_SEGMENTS];
 };
 
 extern struct td_page_map_leaf *td_page_map_root[TD_ROOT_ENTRIES];
@@ -77,6 +80,10 @@ bool td_page_map_cover(uintptr_t address, size_t bytes);
 // Requires `td_page_map_cover` of the range before.
 void td_page_map_set_class(uintptr_t address, size_t pages, size_t class_index);
 void td_page_map_set_run(uintptr_t address, size_t segments, struct td_segment_run *run);
+
+// Whether the segment is a place for hugepages, where its run says only that some are. The backend's lock is held.
+bool td_page_map_is_place(uintptr_t address);
+void td_page_map_set_place(uintptr_t address, size_t segments, bool is_place);
 
 #pragma GCC visibility pop
 

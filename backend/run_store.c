@@ -88,6 +88,7 @@ void td_run_store_join_clean(void) {
         td_os_advise_hugepages((void *)run->base, run->segments * TD_SEGMENT_BYTES, false);
         td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
         run->is_huge = false;
+        td_page_map_set_place(run->base, run->segments, false);
         td_run_put(run, TD_RUN_CLEAN, 0);
         td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     }
@@ -121,6 +122,7 @@ static bool grow_by(size_t segments) {
     }
     struct td_segment_run *run = td_run_take_spare();
     *run = (struct td_segment_run){.base = (uintptr_t)memory, .segments = segments, .state = TD_RUN_CLEAN};
+    td_page_map_set_place(run->base, segments, false);
     td_run_add(run, TD_RUN_CLEAN, 0);
     td_run_store_leave();
     return true;

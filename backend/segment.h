@@ -37,7 +37,7 @@ struct td_segment_run {
     uint64_t failed_purge;  // the number of the last purge that a part of it stayed dirty in
     uint8_t state;          // enum td_run_state
     uint8_t tail;           // enum td_tail_state, of large runs
-    bool is_huge;           // some of it was given to the kernel as a place for hugepages: purging is not to split them
+    bool is_huge;           // some of it is a place for hugepages: td_page_map_is_place. Of spans: all of it
 };
 
 enum td_span_state { TD_SPAN_FREE, TD_SPAN_SMALL, TD_SPAN_LARGE };

@@ -313,6 +313,7 @@ int td_os_move(void *from, void *to, size_t bytes, void *) {
         return -EINVAL;
     }
     int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+    hugepage_advice[address_of(to) / TD_SEGMENT_BYTES] = hugepage_advice[address_of(from) / TD_SEGMENT_BYTES];
     return mremap(from, bytes, bytes, flags, to) == MAP_FAILED ? -errno : 0;
 }
 

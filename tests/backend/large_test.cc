@@ -183,6 +183,15 @@ class large_hugepages : public large_heap {
         }
     }
 
+    // Segments of new spans are hugepages, all of them or some, and the back end knows which.
+    void expect_truth(size_t spans, bool are_all) {
+        for (size_t i = 0; i < spans; i++) {
+            char *memory = keep(allocate(TD_MAX_SPAN_BYTES));
+            EXPECT_EQ(td_page_map_run(memory)->is_huge, wants_hugepages(memory, 0)) << i;
+            EXPECT_TRUE(wants_hugepages(memory, 0) || !are_all) << i;
+        }
+    }
+
     static bool wants_hugepages(const char *memory, size_t offset) {
         return fake_os::wants_hugepages(reinterpret_cast<uintptr_t>(memory) + offset);
     }
@@ -229,6 +238,45 @@ TEST_F(large_hugepages, are_for_what_an_object_grows_by) {
     EXPECT_TRUE(wants_hugepages(grown, 4 * mib));
     EXPECT_TRUE(wants_hugepages(grown, 8 * mib - 1));
     deallocate(grown);
+}
+
+// The segments that the object ended in are none, and the purge may take pages of what uses them later.
+TEST_F(large_hugepages, are_what_the_kernel_was_asked_for_where_small_objects_get_the_memory) {
+    for (bool is_purged : {false, true}) {
+        make_heap_large();
+        fill_some();
+        std::vector<char *> objects;
+        for (int i = 0; i < 4; i++) {
+            objects.push_back(allocate(3 * mib));
+            memset(objects.back(), 1, 3 * mib);
+        }
+        EXPECT_TRUE(wants_hugepages(objects[0], 0));
+        EXPECT_EQ(td_backend_purge(SIZE_MAX - 1), 0u) << "nothing was behind the objects";
+        for (char *memory : objects) {
+            deallocate(memory);
+        }
+        if (is_purged) {
+            EXPECT_EQ(td_backend_purge(SIZE_MAX - 1), 4 * 4 * mib);
+        }
+        expect_truth(16, is_purged);
+    }
+}
+
+TEST_F(large_hugepages, are_where_an_object_goes_on_behind_what_it_ended_in) {
+    make_heap_large();
+    fill_some();
+    char *memory = allocate(3 * mib);
+    memset(memory, 1, 3 * mib);
+    keep(allocate(2 * mib));
+    char *grown = static_cast<char *>(td_large_resize(memory, 7 * mib));
+    ASSERT_NE(grown, nullptr);
+    ASSERT_NE(grown, memory);
+    EXPECT_TRUE(wants_hugepages(grown, 0));
+    EXPECT_TRUE(wants_hugepages(grown, 2 * mib)) << "brought along";
+    EXPECT_TRUE(wants_hugepages(grown, 4 * mib));
+    EXPECT_FALSE(wants_hugepages(grown, 6 * mib));
+    deallocate(grown);
+    expect_truth(12, false);
 }
 
 TEST_F(large, refuses_what_cannot_be_and_says_enomem) {

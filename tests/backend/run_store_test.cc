@@ -170,6 +170,11 @@ class run_store : public testing::Test {
         }
     }
 
+    void make_place(size_t which) {
+        runs_[which]->is_huge = true;
+        td_page_map_set_place(runs_[which]->base, runs_[which]->segments, true);
+    }
+
     // A segment for spans, and back.
     void become_segment(size_t which) {
         struct td_segment_run *run = runs_[which];
@@ -177,7 +182,9 @@ class run_store : public testing::Test {
             return;
         }
         uintptr_t base = run->base;
-        bool is_huge = run->is_huge;
+        bool is_huge = td_page_map_is_place(base);
+        ASSERT_TRUE(!is_huge || run->is_huge);
+        model_.at(base).is_huge = is_huge;
         ASSERT_TRUE(td_run_store_enter_anyway_for_segment());
         struct td_segment *segment = td_run_to_segment(run, true);
         ASSERT_EQ(segment->run.base, base);
@@ -189,6 +196,7 @@ class run_store : public testing::Test {
         runs_[which] = td_run_from_segment(segment);
         ASSERT_EQ(runs_[which]->base, base);
         ASSERT_EQ(runs_[which]->segments, 1u);
+        ASSERT_EQ(runs_[which]->is_huge, is_huge);
         ASSERT_EQ(td_page_map_run(reinterpret_cast<void *>(base)), runs_[which]);
         td_run_store_leave();
     }
@@ -459,7 +467,7 @@ TEST_F(run_store, joins_clean_neighbours_of_different_advice_on_demand) {
     take(50, 1);
     ASSERT_EQ(runs_[1]->base, base + 100 * segment_bytes) << "dirty before clean";
     td_os_advise_hugepages(reinterpret_cast<void *>(runs_[1]->base), 50 * segment_bytes, true);
-    runs_[1]->is_huge = true;
+    make_place(1);
     put(1, TD_RUN_CLEAN);
     put(0, TD_RUN_CLEAN);
     check();
@@ -581,7 +589,7 @@ TEST_P(run_store_model, agrees) {
         } else if (action == 11) {
             join_clean();
         } else if (random() % 4 == 0) {
-            runs_[which]->is_huge = true;
+            make_place(which);
             for (size_t i = 0; i < runs_[which]->segments; i++) {
                 model_.at(runs_[which]->base + i * segment_bytes).is_huge = true;
             }

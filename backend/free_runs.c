@@ -6,24 +6,51 @@
 #include "base/fatal.h"
 #include "base/minmax.h"
 
-// Free runs are kept by the number of bits of their length.
-#define BIN_COUNT 32
+// Free runs are kept by their length up to 15 segments, and by its four highest bits beyond.
+#define EXACT_BINS 16
+#define BIN_COUNT (EXACT_BINS + 28 * 8)
 // An operation makes at most this many runs: what is before, in and behind the part it takes.
 #define SPARE_RUNS 3
 
-static struct td_segment_run *bins[2][BIN_COUNT];  // guarded by td_backend_lock; by state, then length
-static size_t free_segments[2];                    // guarded by td_backend_lock; by state
-static size_t mapped_segments;                     // guarded by td_backend_lock
-static struct td_segment_run *spare_runs;          // guarded by td_backend_lock; linked by `next`
-static size_t spare_run_count;                     // guarded by td_backend_lock
-static struct td_segment *spare_segments;          // guarded by td_backend_lock; linked by `run.next`
+// A list from `next` to `next`, what was put into it last first. So of dirty runs the oldest is the last, but for parts
+// of older ones that were cut off: who uses one part of a run may soon use the other.
+struct bin {
+    struct td_segment_run *newest;
+    struct td_segment_run *oldest;
+};
+
+static struct bin bins[2][BIN_COUNT];             // guarded by td_backend_lock; by state, then length
+static uint64_t nonempty[2][BIN_COUNT / 64 + 1];  // guarded by td_backend_lock; a bit per bin
+static size_t free_segments[2];                   // guarded by td_backend_lock; by state
+static size_t mapped_segments;                    // guarded by td_backend_lock
+static struct td_segment_run *spare_runs;         // guarded by td_backend_lock; linked by `next`
+static size_t spare_run_count;                    // guarded by td_backend_lock
+static struct td_segment *spare_segments;         // guarded by td_backend_lock; linked by `run.next`
 
 static bool is_free(const struct td_segment_run *run) {
     return run->state == TD_RUN_CLEAN || run->state == TD_RUN_DIRTY;
 }
 
 static size_t bin_of(size_t segments) {
-    return td_highest_bit(segments);
+    if (segments < EXACT_BINS)
+        return segments;
+    size_t bits = td_highest_bit(segments);
+    return EXACT_BINS + (bits - 4) * 8 + (segments >> (bits - 3)) % 8;
+}
+
+static size_t shortest_in(size_t bin) {
+    return bin < EXACT_BINS ? bin : (8 + bin % 8) << ((bin - EXACT_BINS) / 8 + 1);
+}
+
+// The first bin from `bin` on that is not empty; BIN_COUNT if there is none.
+static size_t next_bin(enum td_run_state state, size_t bin) {
+    while (bin < BIN_COUNT) {
+        uint64_t word = nonempty[state][bin / 64] >> (bin % 64);
+        if (word != 0)
+            return bin + (size_t)__builtin_ctzll(word);
+        bin = (bin / 64 + 1) * 64;
+    }
+    return BIN_COUNT;
 }
 
 static uintptr_t end_of(const struct td_segment_run *run) {
@@ -57,22 +84,25 @@ bool td_run_has_spare_segment(void) {
 }
 
 static void link_free(struct td_segment_run *run) {
-    struct td_segment_run **head = &bins[run->state][bin_of(run->segments)];
-    run->prev = NULL;
-    run->next = *head;
-    if (*head != NULL)
-        (*head)->prev = run;
-    *head = run;
+    size_t index = bin_of(run->segments);
+    struct bin *bin = &bins[run->state][index];
+    // What a purge leaves of the oldest run, or the pages of an object moved out of.
+    bool is_oldest = run->state == TD_RUN_DIRTY && bin->oldest != NULL && run->freed_ms < bin->oldest->freed_ms;
+    run->prev = is_oldest ? bin->oldest : NULL;
+    run->next = is_oldest ? NULL : bin->newest;
+    *(run->prev != NULL ? &run->prev->next : &bin->newest) = run;
+    *(run->next != NULL ? &run->next->prev : &bin->oldest) = run;
+    nonempty[run->state][index / 64] |= (uint64_t)1 << (index % 64);
     free_segments[run->state] += run->segments;
 }
 
 static void unlink_free(struct td_segment_run *run) {
-    if (run->prev != NULL)
-        run->prev->next = run->next;
-    else
-        bins[run->state][bin_of(run->segments)] = run->next;
-    if (run->next != NULL)
-        run->next->prev = run->prev;
+    size_t index = bin_of(run->segments);
+    struct bin *bin = &bins[run->state][index];
+    *(run->prev != NULL ? &run->prev->next : &bin->newest) = run->next;
+    *(run->next != NULL ? &run->next->prev : &bin->oldest) = run->prev;
+    if (bin->newest == NULL)
+        nonempty[run->state][index / 64] &= ~((uint64_t)1 << (index % 64));
     free_segments[run->state] -= run->segments;
 }
 
@@ -118,10 +148,10 @@ static size_t segments_before_aligned(const struct td_segment_run *run, size_t a
 }
 
 static struct td_segment_run *find_fit(enum td_run_state state, size_t segments, size_t align_segments) {
-    for (size_t bin = bin_of(segments); bin < BIN_COUNT; bin++) {
+    for (size_t bin = next_bin(state, bin_of(segments)); bin < BIN_COUNT; bin = next_bin(state, bin + 1)) {
         struct td_segment_run *best = NULL;
-        size_t shortest = td_max(segments, (size_t)1 << bin);
-        for (struct td_segment_run *run = bins[state][bin]; run != NULL; run = run->next) {
+        size_t shortest = td_max(segments, shortest_in(bin));
+        for (struct td_segment_run *run = bins[state][bin].newest; run != NULL; run = run->next) {
             bool fits = segments_before_aligned(run, align_segments) + segments <= run->segments;
             if (fits && (best == NULL || run->segments < best->segments))
                 best = run;
@@ -235,10 +265,13 @@ void td_run_extend_over_dirty(struct td_segment_run *run) {
 
 struct td_segment_run *td_run_take_oldest_dirty(uint64_t purge, size_t segments) {
     struct td_segment_run *oldest = NULL;
-    for (size_t bin = 0; bin < BIN_COUNT; bin++)
-        for (struct td_segment_run *run = bins[TD_RUN_DIRTY][bin]; run != NULL; run = run->next)
-            if (run->failed_purge < purge && (oldest == NULL || run->freed_ms < oldest->freed_ms))
-                oldest = run;
+    for (size_t bin = next_bin(TD_RUN_DIRTY, 0); bin < BIN_COUNT; bin = next_bin(TD_RUN_DIRTY, bin + 1)) {
+        struct td_segment_run *run = bins[TD_RUN_DIRTY][bin].oldest;
+        while (run != NULL && run->failed_purge >= purge)
+            run = run->prev;
+        if (run != NULL && (oldest == NULL || run->freed_ms < oldest->freed_ms))
+            oldest = run;
+    }
     if (oldest == NULL)
         return NULL;
     unlink_free(oldest);
@@ -299,8 +332,8 @@ struct td_segment_run *td_run_take_to_unmap(enum td_run_state *state) {
 
 struct td_segment_run *td_run_take_huge_beside_other(void) {
     const struct td_segment_run other = {.state = TD_RUN_CLEAN, .is_huge = false};
-    for (size_t bin = 0; bin < BIN_COUNT; bin++)
-        for (struct td_segment_run *run = bins[TD_RUN_CLEAN][bin]; run != NULL; run = run->next)
+    for (size_t bin = next_bin(TD_RUN_CLEAN, 0); bin < BIN_COUNT; bin = next_bin(TD_RUN_CLEAN, bin + 1))
+        for (struct td_segment_run *run = bins[TD_RUN_CLEAN][bin].newest; run != NULL; run = run->next)
             if (run->is_huge &&
                 (free_neighbour(end_of(run), &other) != NULL || free_neighbour(run->base - 1, &other) != NULL)) {
                 unlink_free(run);

@@ -28,8 +28,8 @@ void td_run_put_without(struct td_segment_run *run, size_t lost, uint64_t now_ms
 bool td_run_extend(struct td_segment_run *run, size_t segments);
 // The same with the dirty run behind it, if there is one of the same hugepage advice.
 void td_run_extend_over_dirty(struct td_segment_run *run);
-// Takes the dirty run that was freed longest ago, as held, of those that no purge from number `purge` on failed with;
-// NULL if there is none. No more than `segments` of it, unless there is no descriptor for the rest.
+// Takes the dirty run that was freed longest ago, or nearly, as held, of those that no purge from number `purge` on
+// failed with; NULL if there is none. No more than `segments` of it, unless there is no descriptor for the rest.
 struct td_segment_run *td_run_take_oldest_dirty(uint64_t purge, size_t segments);
 
 // Turns a held run of one segment into a segment without spans, or the other way round.

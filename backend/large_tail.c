@@ -73,16 +73,6 @@ static struct td_segment_run *hold_oldest_locked(uint64_t until_ms) {
     return run;
 }
 
-static void release(struct td_segment_run *run, bool is_clean) {
-    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    run->tail = is_clean ? TD_TAIL_CLEAN : TD_TAIL_DIRTY;
-    if (run->state == TD_RUN_LARGE)
-        td_large_tail_list(run);
-    else
-        td_run_put(run, TD_RUN_DIRTY, td_os_clock_ms());  // the object was freed meanwhile
-    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-}
-
 // The segments around the end of the object, and behind it where there was no descriptor to cut them off.
 static uintptr_t last_segments_of(const struct td_segment_run *run) {
     return start_of(run) & -TD_SEGMENT_BYTES;
@@ -101,21 +91,31 @@ static void decline_hugepages(const struct td_segment_run *run) {
     td_os_advise_hugepages((void *)start, end_of(run) - start, false);
 }
 
+static void release(struct td_segment_run *run, bool is_clean, bool was_place) {
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    if (is_clean && was_place)
+        set_no_place_locked(run);
+    run->tail = is_clean ? TD_TAIL_CLEAN : TD_TAIL_DIRTY;
+    if (run->state == TD_RUN_LARGE)
+        td_large_tail_list(run);
+    else
+        td_run_put(run, TD_RUN_DIRTY, td_os_clock_ms());  // the object was freed meanwhile
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+}
+
 bool td_large_tail_purge(uint64_t until_ms, size_t *purged) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     struct td_segment_run *run = hold_oldest_locked(until_ms);
     bool was_place = run != NULL && ends_in_place(run);
-    if (was_place)
-        set_no_place_locked(run);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     if (run == NULL)
         return false;
     uintptr_t start = start_of(run);
     size_t bytes = end_of(run) - start;
-    if (was_place)
-        decline_hugepages(run);
     bool is_clean = td_os_purge((void *)start, bytes) == 0;
+    if (is_clean && was_place)
+        decline_hugepages(run);
     *purged += is_clean ? bytes : 0;
-    release(run, is_clean);
+    release(run, is_clean, was_place);
     return true;
 }

@@ -215,18 +215,18 @@ static size_t insert_by_dirt(struct td_segment **segments, size_t count, size_t 
     return td_min(count + 1, max);
 }
 
-bool td_page_heap_may_purge(const struct td_segment *segment, uint64_t purge, size_t used_max_if_huge) {
-    return segment->tried_by < purge && segment->dirty_free != 0 &&
+bool td_page_heap_may_purge(const struct td_segment *segment, uint64_t round, size_t used_max_if_huge) {
+    return segment->tried_in < round && segment->dirty_free != 0 &&
            (!segment->run.is_huge || segment->used_pages <= used_max_if_huge);
 }
 
-size_t td_page_heap_dirtiest(struct td_segment **segments, size_t max, uint64_t purge, size_t used_max_if_huge) {
+size_t td_page_heap_dirtiest(struct td_segment **segments, size_t max, uint64_t round, size_t used_max_if_huge) {
     size_t count = 0;
     // Those of list 0 have no free pages.
     for (size_t list = 1; list <= TD_SEGMENT_PAGES; list++)
         for (struct td_segment_run *run = lists[list]; run != NULL; run = run->next) {
             struct td_segment *segment = td_segment_of_run(run);
-            if (td_page_heap_may_purge(segment, purge, used_max_if_huge))
+            if (td_page_heap_may_purge(segment, round, used_max_if_huge))
                 count = insert_by_dirt(segments, count, max, segment);
         }
     return count;

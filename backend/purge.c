@@ -25,12 +25,26 @@
 // Large objects whose tails go back at one tick, at most: system calls that one allocation waits for.
 #define TAILS_PER_TICK 64
 
+// Calls that the system may refuse at one tick, of runs and of segments, as it does all of them after mlockall.
+#define REFUSALS_PER_TICK 64
+
+// One purge of free memory.
+struct purge {
+    uint64_t number;
+    uint64_t round;   // of segments
+    size_t bytes;     // to go back
+    size_t purged;    // that went
+    size_t refusals;  // that may still come, of runs or of segments
+};
+
 static uint64_t decay_ms = TD_DECAY_MS_DEFAULT;  // atomic, any thread
 static uint64_t window_start_ms;                 // guarded by td_backend_lock
 static size_t window_least_dirty;                // guarded by td_backend_lock; at the ticks since the window began
 static size_t surplus;                           // guarded by td_backend_lock; bytes that are still to go back
 static size_t surplus_step;                      // guarded by td_backend_lock; how many at a tick
-static uint64_t purge_count = 1;                 // guarded by td_backend_lock; windows that ended count as well
+static uint64_t purge_count;                     // guarded by td_backend_lock
+static uint64_t round_count = 1;                 // guarded by td_backend_lock; a round ends when each segment was tried
+static uint64_t look_count = 1;                  // guarded by td_backend_lock; when hugepages are looked at again
 static size_t purged_bytes;                      // statistic
 
 void td_backend_set_decay_ms(uint64_t ms) {
@@ -70,12 +84,14 @@ static size_t put_back(struct td_segment_run *run, size_t first, bool is_clean) 
 
 // Gives up to `bytes` of a held run back segment by segment, from its end on, and puts all of it into the store: as
 // clean what went, as dirty the rest. Returns how many went.
-static size_t purge_by_segment(struct td_segment_run *run, size_t bytes) {
+static size_t purge_by_segment(struct td_segment_run *run, size_t bytes, size_t *refusals) {
     size_t purged = 0, gone = 0;
     bool tail_is_clean = false;
     for (size_t at = run->segments; at-- != 0;) {
-        bool is_clean = gone < bytes && purge_segments(run, at, 1);
+        bool is_tried = gone < bytes && *refusals != 0;
+        bool is_clean = is_tried && purge_segments(run, at, 1);
         gone += is_clean ? TD_SEGMENT_BYTES : 0;
+        *refusals -= is_tried && !is_clean;
         if (at + 1 < run->segments && is_clean != tail_is_clean) {
             purged += put_back(run, at + 1, tail_is_clean);
             if (run->segments != at + 1)
@@ -86,24 +102,26 @@ static size_t purge_by_segment(struct td_segment_run *run, size_t bytes) {
     return purged + put_back(run, 0, tail_is_clean);
 }
 
-// Gives the oldest dirty run back that this purge, the one of that number, did not fail with, the part of it beyond
-// `bytes` excepted, and adds its bytes to `*purged`. False if there is no such run.
-static bool purge_run(uint64_t number, size_t bytes, size_t *purged) {
+// Gives the oldest dirty run back that this purge did not fail with, but for the part of it beyond what is to go. False
+// if there is no such run.
+static bool purge_run(struct purge *purge) {
+    size_t bytes = purge->bytes - purge->purged;
     td_run_store_enter_anyway();
-    struct td_segment_run *run = td_run_take_oldest_dirty(number, (bytes - 1) / TD_SEGMENT_BYTES + 1);
+    struct td_segment_run *run = td_run_take_oldest_dirty(purge->number, (bytes - 1) / TD_SEGMENT_BYTES + 1);
     td_run_store_leave();
     if (run == NULL)
         return false;
     if (purge_segments(run, 0, run->segments)) {
-        *purged += put_back(run, 0, true);
+        purge->purged += put_back(run, 0, true);
         return true;
     }
     // A part of it is locked. What lies behind must have its turn too: it is one run with that part again afterwards.
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    run->failed_purge = number;
+    run->failed_purge = purge->number;
     td_run_extend_over_dirty(run);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    *purged += purge_by_segment(run, bytes);
+    purge->refusals--;
+    purge->purged += purge_by_segment(run, bytes, &purge->refusals);
     return true;
 }
 
@@ -127,31 +145,43 @@ static bool hold_range(struct td_segment *segment, size_t *page, size_t *pages) 
 }
 
 // Whether the segment, found before the lock was given up, may be purged still. Descriptors of segments stay such.
-static bool may_purge_locked(const struct td_segment *segment, uint64_t number) {
+static bool may_purge_locked(const struct td_segment *segment, uint64_t round) {
     return td_page_map_run((const void *)segment->run.base) == &segment->run &&
-           td_page_heap_may_purge(segment, number, HUGE_USED_MAX);
+           td_page_heap_may_purge(segment, round, HUGE_USED_MAX);
 }
 
-// Gives all free dirty pages of the segment back, if it is one still, and adds their bytes to `*purged`.
-static void purge_segment(struct td_segment *segment, uint64_t number, size_t *purged) {
-    size_t total = 0;
+// Gives a held range of a segment's pages back; a hugepage is split only by what the system takes. The lock is held,
+// and given up meanwhile.
+static bool purge_range_locked(struct td_segment *segment, size_t page, size_t pages) {
+    bool was_huge = segment->run.is_huge;
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    void *memory = (void *)(segment->run.base + page * TD_PAGE_BYTES);
+    bool is_clean = td_os_purge(memory, pages * TD_PAGE_BYTES) == 0;
+    if (is_clean && was_huge)
+        td_hugepage_decline(segment);
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    if (is_clean)
+        td_hugepage_split_locked(segment);
+    td_segment_release_pages(segment, page, pages, is_clean);
+    return is_clean;
+}
+
+// Gives all free dirty pages of the segment back, if it is one still.
+static void purge_segment(struct td_segment *segment, struct purge *purge) {
     size_t page = 0, pages = 0;
     td_hugepage_enter();
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    bool may_purge = may_purge_locked(segment, number);
+    bool may_purge = may_purge_locked(segment, purge->round);
     // Locked memory, and less than a page of the system's, stay dirty: then the next segment's turn comes.
     if (may_purge)
-        segment->tried_by = number;
-    while (may_purge && hold_range(segment, &page, &pages)) {
-        uintptr_t base = segment->run.base;
-        bool was_huge = td_hugepage_split_locked(segment);
-        td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-        if (was_huge)
-            td_hugepage_decline(segment);
-        bool is_clean = td_os_purge((void *)(base + page * TD_PAGE_BYTES), pages * TD_PAGE_BYTES) == 0;
-        td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-        td_segment_release_pages(segment, page, pages, is_clean);
-        total += is_clean ? pages * TD_PAGE_BYTES : 0;
+        segment->tried_in = purge->round;
+    while (may_purge && purge->refusals != 0 && hold_range(segment, &page, &pages)) {
+        bool is_clean = purge_range_locked(segment, page, pages);
+        purge->purged += is_clean ? pages * TD_PAGE_BYTES : 0;
+        purge->refusals -= !is_clean;
+        // One that is clean may be dirty again before the round ends.
+        if (segment->dirty_free == 0)
+            segment->tried_in = 0;
         bool is_last = segment->used_pages == 0;
         td_page_heap_relink(segment);
         if (is_last)
@@ -160,34 +190,35 @@ static void purge_segment(struct td_segment *segment, uint64_t number, size_t *p
     }
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     td_hugepage_leave();
-    *purged += total;
 }
 
-// The same for the dirtiest segments, until `*purged` is `bytes`. False if there are none.
-static bool purge_dirtiest(uint64_t number, size_t bytes, size_t *purged) {
+// The same for the dirtiest segments. False if there are none, which ends the round.
+static bool purge_dirtiest(struct purge *purge) {
     struct td_segment *segments[SEGMENTS_AT_ONCE];
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    size_t count = td_page_heap_dirtiest(segments, SEGMENTS_AT_ONCE, number, HUGE_USED_MAX);
+    size_t count = td_page_heap_dirtiest(segments, SEGMENTS_AT_ONCE, purge->round, HUGE_USED_MAX);
+    round_count += count == 0;
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    for (size_t i = 0; i < count && *purged < bytes; i++)
-        purge_segment(segments[i], number, purged);
+    for (size_t i = 0; i < count && purge->purged < purge->bytes && purge->refusals != 0; i++)
+        purge_segment(segments[i], purge);
     return count != 0;
 }
 
-// Gives `bytes` of free memory back, or more.
-static size_t purge_free(size_t bytes) {
-    size_t total = 0;
+// Gives `bytes` of free memory back, or more, unless so many calls are refused. What was refused is the last to be
+// tried again.
+static size_t purge_free(size_t bytes, size_t refusals) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    uint64_t number = ++purge_count;
+    struct purge purge = {.number = ++purge_count, .round = round_count, .bytes = bytes, .refusals = refusals};
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    while (total < bytes && purge_run(number, bytes - total, &total)) {
+    while (purge.purged < bytes && purge.refusals != 0 && purge_run(&purge)) {
         // The next one.
     }
-    while (total < bytes && purge_dirtiest(number, bytes, &total)) {
+    purge.refusals = refusals;
+    while (purge.purged < bytes && purge.refusals != 0 && purge_dirtiest(&purge)) {
         // The next ones.
     }
-    td_add_relaxed(&purged_bytes, total);
-    return total;
+    td_add_relaxed(&purged_bytes, purge.purged);
+    return purge.purged;
 }
 
 // Gives tails back that are dirty since `until_ms` at least, until that are `bytes`, but `max` tails at most. Each is
@@ -204,7 +235,11 @@ static size_t purge_tails(uint64_t until_ms, size_t bytes, size_t max) {
 }
 
 size_t td_backend_purge(size_t bytes) {
-    size_t total = purge_free(bytes);
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    round_count++;
+    look_count++;
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    size_t total = purge_free(bytes, SIZE_MAX);
     if (total < bytes)
         total += purge_tails(UINT64_MAX, bytes - total, SIZE_MAX);
     if (bytes == SIZE_MAX)
@@ -213,23 +248,34 @@ size_t td_backend_purge(size_t bytes) {
 }
 
 // Whether pages of a span in use may go back: not where that splits a hugepage of which much is in use. All its spans
-// ask; the answer is kept until a span is freed, a window ends, or free memory is given back.
+// ask; the answer is kept until a span is freed, a window ends, or memory is given back on demand.
 static bool may_split(struct td_segment *segment) {
     if (!td_load_relaxed(&segment->run.is_huge))
         return true;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    bool may = segment->whole_since != purge_count && td_segment_used_bytes(segment) <= HUGE_USED_MAX * TD_PAGE_BYTES;
-    segment->whole_since = may ? 0 : purge_count;
-    bool was_huge = may && td_hugepage_split_locked(segment);
+    bool may = segment->whole_since != look_count && td_segment_used_bytes(segment) <= HUGE_USED_MAX * TD_PAGE_BYTES;
+    segment->whole_since = may ? 0 : look_count;
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    if (was_huge)
-        td_hugepage_decline(segment);
     return may;
 }
 
+// Pages of it have gone.
+static void split(struct td_segment *segment) {
+    if (!td_load_relaxed(&segment->run.is_huge))
+        return;
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    bool was_huge = td_hugepage_split_locked(segment);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    if (was_huge)
+        td_hugepage_decline(segment);
+}
+
 size_t td_backend_purge_pages(uintptr_t address, size_t bytes) {
+    struct td_segment *segment = td_page_heap_segment_of(address);
     td_hugepage_enter();
-    bool is_done = may_split(td_page_heap_segment_of(address)) && td_os_purge((void *)address, bytes) == 0;
+    bool is_done = may_split(segment) && td_os_purge((void *)address, bytes) == 0;
+    if (is_done)
+        split(segment);
     td_hugepage_leave();
     if (!is_done)
         return 0;
@@ -247,7 +293,7 @@ static void begin_window_locked(uint64_t now_ms, size_t dirty) {
     window_start_ms = now_ms;
     window_least_dirty = dirty;
     td_backend_used_peak_bytes = td_backend_used_bytes;
-    purge_count++;
+    look_count++;
 }
 
 // What is to go back at this tick.
@@ -275,7 +321,7 @@ void td_backend_maintain(uint64_t now_ms) {
     if (step == 0)
         return;
     // Segments of runs go whole.
-    size_t done = purge_free(step);
+    size_t done = purge_free(step, REFUSALS_PER_TICK);
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     surplus -= td_min(surplus, done > step ? done - step : 0);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);

@@ -106,7 +106,7 @@ void td_segment_init(struct td_segment *segment, uintptr_t base, bool is_dirty) 
     segment->rebuilds = 0;
     segment->is_split = false;
     segment->is_pinned = false;
-    segment->tried_by = 0;
+    segment->tried_in = 0;
     segment->whole_since = 0;
     segment->longest_free = TD_SEGMENT_PAGES;
     set_dirty_free(segment, is_dirty ? TD_SEGMENT_PAGES : 0);

@@ -70,8 +70,8 @@ struct td_segment {
     uint8_t rebuilds;                      // see td_backend_rebuilds; written with the lock, others read it
     bool is_split;                         // was a hugepage until the purge split it, or is to become one now
     bool is_pinned;                        // stays a segment though its last span is freed
-    uint64_t tried_by;                     // the number of the last purge that took pages of it
-    uint64_t whole_since;                  // that of the purge after which it was seen as a hugepage much in use; or 0
+    uint64_t tried_in;                     // the last round of the purge that left some of it dirty; or 0
+    uint64_t whole_since;                  // when it was looked at and seen as a hugepage much in use; or 0
     uint64_t used[TD_SEGMENT_WORDS];       // a bit per page
     uint64_t dirty[TD_SEGMENT_WORDS];      // a bit per page, set: was handed out since it was last clean
     uint8_t first_page[TD_SEGMENT_PAGES];  // of the span that a page belongs to

@@ -22,6 +22,7 @@ std::mutex mutex;
 std::map<uintptr_t, size_t> mappings;        // guarded by mutex; bytes by begin
 std::map<uintptr_t, bool> hugepage_advice;   // guarded by mutex; by segment
 std::vector<fake_os::range> purge_calls;     // guarded by mutex
+std::vector<fake_os::range> refused_calls;   // guarded by mutex; of td_os_purge
 std::vector<uintptr_t> collapse_calls;       // guarded by mutex
 uint64_t clock_ms = 1000;                    // guarded by mutex
 uint64_t calls;                              // guarded by mutex
@@ -126,9 +127,15 @@ size_t fake_os::purged_bytes() {
     return bytes;
 }
 
+std::vector<fake_os::range> fake_os::refused_purges() {
+    std::lock_guard<std::mutex> guard(mutex);
+    return refused_calls;
+}
+
 void fake_os::forget_purges() {
     std::lock_guard<std::mutex> guard(mutex);
     purge_calls.clear();
+    refused_calls.clear();
 }
 
 std::vector<uintptr_t> fake_os::take_collapses() {
@@ -266,6 +273,7 @@ int td_os_purge(void *address, size_t bytes) {
         madvise(address, locked - address_of(address), MADV_DONTNEED);  // what lies before has gone nevertheless
     }
     if (purges_fail || is_locked || !whole_pages || !is_mapped_locked(address_of(address), bytes)) {
+        refused_calls.push_back({address_of(address), bytes});
         return -EINVAL;
     }
     madvise(address, bytes, MADV_DONTNEED);

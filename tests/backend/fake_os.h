@@ -23,6 +23,8 @@ bool is_mapped(uintptr_t begin, size_t bytes);
 // The successful calls of td_os_purge since the last `forget_purges`.
 std::vector<range> purges();
 size_t purged_bytes();
+// Those that failed since then.
+std::vector<range> refused_purges();
 void forget_purges();
 
 // The segments that td_os_collapse was asked to make hugepages of since this was called last, what failed included.

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -273,6 +274,49 @@ TEST_F(purge, what_cannot_be_given_back_stays_dirty) {
     fake_os::fail_purges(false);
     td_backend_purge(SIZE_MAX);
     EXPECT_EQ(dirty_bytes(), 0u);
+}
+
+// As after mlockall.
+TEST_F(purge, what_is_refused_costs_a_tick_no_more_than_some_calls_and_all_is_asked_for_in_time) {
+    td_backend_set_hugepages(TD_HUGEPAGES_NEVER);
+    std::vector<void *> kept;
+    for (int i = 0; i < 480; i++) {  // 8 holes in each of 30 segments
+        (i % 2 == 0 ? kept : objects_).push_back(allocate(128 << 10));
+    }
+    hold(2 * mib, 90);
+    free_all_but(0);
+    objects_ = kept;
+    fake_os::fail_purges(true);
+    std::set<uintptr_t> asked;
+    for (int i = 0; i < 200; i++) {
+        fake_os::forget_purges();
+        pass(TD_TICK_MS);
+        std::vector<fake_os::range> refused = fake_os::refused_purges();
+        EXPECT_LE(refused.size(), 2 * 64u);
+        for (const fake_os::range &each : refused) {
+            asked.insert(each.begin);
+        }
+    }
+    EXPECT_GE(asked.size(), 240u + 64) << "all holes, and as many of the segments of the one run";
+    fake_os::fail_purges(false);
+    pass(3 * decay_ms);
+    EXPECT_EQ(dirty_bytes(), 0u);
+}
+
+TEST_F(purge, a_hugepage_of_which_nothing_can_go_stays_one) {
+    td_backend_set_hugepages(TD_HUGEPAGES_ALWAYS);
+    hold(128 << 10, 2 * 16);
+    std::swap(objects_[0], objects_[17]);
+    free_all_but(1);
+    fake_os::fail_purges(true);
+    td_backend_purge(SIZE_MAX);
+    auto address = reinterpret_cast<uintptr_t>(objects_[0]);
+    EXPECT_TRUE(td_page_heap_segment_of(address)->run.is_huge);
+    EXPECT_TRUE(fake_os::wants_hugepages(address));
+    fake_os::fail_purges(false);
+    td_backend_purge(SIZE_MAX);
+    EXPECT_FALSE(td_page_heap_segment_of(address)->run.is_huge);
+    EXPECT_FALSE(fake_os::wants_hugepages(address));
 }
 
 TEST_F(purge, a_segment_that_cannot_be_purged_does_not_keep_the_others_from_it) {

@@ -78,10 +78,11 @@ static void hand_out_fresh(struct td_segment_run *run, enum run_use use) {
     bool is_place = run->is_huge || use == FOR_GROWN_OBJECT || td_run_store_hugepages() == TD_HUGEPAGES_ALWAYS ||
                     td_large_fill_is_likely();
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    // With the option nothing was declined where the object ends either.
+    bool is_whole_place = td_run_store_hugepages() == TD_HUGEPAGES_ALWAYS;
     if (is_place)
-        set_place_locked(run, 0, run->bytes);
-    // Then nothing was declined where the object ends either.
-    if (td_run_store_hugepages() == TD_HUGEPAGES_ALWAYS)
+        set_place_locked(run, 0, is_whole_place ? run->segments * TD_SEGMENT_BYTES : run->bytes);
+    if (is_whole_place)
         run->tail = TD_TAIL_DIRTY;
     hand_out_locked(run, use, true);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);

@@ -27,6 +27,8 @@
 
 // Calls that the system may refuse at one tick, of runs and of segments, as it does all of them after mlockall.
 #define REFUSALS_PER_TICK 64
+// Of a run that is locked in part so many segments are asked for at one tick, and others at the next.
+#define SEGMENTS_PER_TURN (REFUSALS_PER_TICK / 2)
 
 // One purge of free memory.
 struct purge {
@@ -35,6 +37,7 @@ struct purge {
     size_t bytes;     // to go back
     size_t purged;    // that went
     size_t refusals;  // that may still come, of runs or of segments
+    bool is_on_demand;
 };
 
 static uint64_t decay_ms = TD_DECAY_MS_DEFAULT;  // atomic, any thread
@@ -82,16 +85,21 @@ static size_t put_back(struct td_segment_run *run, size_t first, bool is_clean) 
     return is_done && is_clean ? segments * TD_SEGMENT_BYTES : 0;
 }
 
+static bool is_in_turn(const struct purge *purge, size_t segments, size_t at) {
+    size_t turns = (segments - 1) / SEGMENTS_PER_TURN + 1;
+    return purge->is_on_demand || at / SEGMENTS_PER_TURN == purge->number % turns;
+}
+
 // Gives up to `bytes` of a held run back segment by segment, from its end on, and puts all of it into the store: as
 // clean what went, as dirty the rest. Returns how many went.
-static size_t purge_by_segment(struct td_segment_run *run, size_t bytes, size_t *refusals) {
-    size_t purged = 0, gone = 0;
+static size_t purge_by_segment(struct purge *purge, struct td_segment_run *run, size_t bytes) {
+    size_t purged = 0, gone = 0, segments = run->segments;
     bool tail_is_clean = false;
-    for (size_t at = run->segments; at-- != 0;) {
-        bool is_tried = gone < bytes && *refusals != 0;
+    for (size_t at = segments; at-- != 0;) {
+        bool is_tried = gone < bytes && purge->refusals != 0 && is_in_turn(purge, segments, at);
         bool is_clean = is_tried && purge_segments(run, at, 1);
         gone += is_clean ? TD_SEGMENT_BYTES : 0;
-        *refusals -= is_tried && !is_clean;
+        purge->refusals -= is_tried && !is_clean;
         if (at + 1 < run->segments && is_clean != tail_is_clean) {
             purged += put_back(run, at + 1, tail_is_clean);
             if (run->segments != at + 1)
@@ -121,7 +129,7 @@ static bool purge_run(struct purge *purge) {
     td_run_extend_over_dirty(run);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     purge->refusals--;
-    purge->purged += purge_by_segment(run, bytes, &purge->refusals);
+    purge->purged += purge_by_segment(purge, run, bytes);
     return true;
 }
 
@@ -179,8 +187,9 @@ static void purge_segment(struct td_segment *segment, struct purge *purge) {
         bool is_clean = purge_range_locked(segment, page, pages);
         purge->purged += is_clean ? pages * TD_PAGE_BYTES : 0;
         purge->refusals -= !is_clean;
-        // One that is clean may be dirty again before the round ends.
-        if (segment->dirty_free == 0)
+        // One that is clean may be dirty again before the round ends. (On demand each has its turn once: the purge must
+        // come to an end while others free.)
+        if (segment->dirty_free == 0 && !purge->is_on_demand)
             segment->tried_in = 0;
         bool is_last = segment->used_pages == 0;
         td_page_heap_relink(segment);
@@ -206,9 +215,14 @@ static bool purge_dirtiest(struct purge *purge) {
 
 // Gives `bytes` of free memory back, or more, unless so many calls are refused. What was refused is the last to be
 // tried again.
-static size_t purge_free(size_t bytes, size_t refusals) {
+static size_t purge_free(size_t bytes, bool is_on_demand) {
+    size_t refusals = is_on_demand ? SIZE_MAX : REFUSALS_PER_TICK;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    struct purge purge = {.number = ++purge_count, .round = round_count, .bytes = bytes, .refusals = refusals};
+    struct purge purge = {.number = ++purge_count,
+                          .round = round_count,
+                          .bytes = bytes,
+                          .refusals = refusals,
+                          .is_on_demand = is_on_demand};
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     while (purge.purged < bytes && purge.refusals != 0 && purge_run(&purge)) {
         // The next one.
@@ -239,7 +253,7 @@ size_t td_backend_purge(size_t bytes) {
     round_count++;
     look_count++;
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    size_t total = purge_free(bytes, SIZE_MAX);
+    size_t total = purge_free(bytes, true);
     if (total < bytes)
         total += purge_tails(UINT64_MAX, bytes - total, SIZE_MAX);
     if (bytes == SIZE_MAX)
@@ -321,7 +335,7 @@ void td_backend_maintain(uint64_t now_ms) {
     if (step == 0)
         return;
     // Segments of runs go whole.
-    size_t done = purge_free(step, REFUSALS_PER_TICK);
+    size_t done = purge_free(step, false);
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     surplus -= td_min(surplus, done > step ? done - step : 0);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);

@@ -222,6 +222,16 @@ TEST_F(large_hugepages, are_not_where_an_object_ends) {
     deallocate(grown);
 }
 
+// Such a heap declines them nowhere when it grows.
+TEST_F(large_hugepages, are_where_an_object_ends_too_with_the_option_always) {
+    td_backend_set_hugepages(TD_HUGEPAGES_ALWAYS);
+    char *memory = allocate(4 * mib + 1);
+    EXPECT_TRUE(td_page_map_is_place(reinterpret_cast<uintptr_t>(memory)));
+    EXPECT_TRUE(td_page_map_is_place(reinterpret_cast<uintptr_t>(memory) + 4 * mib));
+    deallocate(memory);
+    td_backend_set_hugepages(TD_HUGEPAGES_AUTO);
+}
+
 TEST_F(large_hugepages, are_not_where_an_object_fills_none) {
     make_heap_large();
     char *memory = allocate(1500 * kib);

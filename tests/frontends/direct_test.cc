@@ -96,6 +96,8 @@ TEST(direct, has_descriptors_that_are_empty_bins) {
 
 // What the thread's last sequence announced itself with, unless it has been preempted since.
 const void *announced() {
+    if (&__rseq_offset == nullptr)
+        return nullptr;
     const char *area = td_thread_pointer() + __rseq_offset;
     return reinterpret_cast<const void *>(reinterpret_cast<const td_rseq_area *>(area)->rseq_cs);
 }

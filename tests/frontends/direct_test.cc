@@ -10,6 +10,7 @@
 
 #include "allocator/tandem.h"
 #include "tests/api/opaque.h"
+#include "tests/variant/variant.h"
 #include "gtest/gtest.h"
 
 extern "C" {
@@ -129,7 +130,7 @@ TEST(direct, is_where_free_and_delete_go) {
     EXPECT_TRUE(announces(&of_free, free));
     EXPECT_TRUE(announces(&of_delete, delete_plain));
     EXPECT_TRUE(announces(&of_delete, [](void *object) { operator delete[](object); }));
-    EXPECT_EQ(announces(&of_sized_delete, delete_sized), !TD_DEBUG);
+    EXPECT_EQ(announces(&of_sized_delete, delete_sized), !variant_is_debug);
     EXPECT_FALSE(announces(&of_delete, free));
     EXPECT_FALSE(announces(&of_free, delete_plain));
 }
@@ -138,7 +139,7 @@ TEST(direct, is_where_free_and_delete_go) {
 TEST(direct, leaves_frees_of_a_wrong_size_to_the_other_way) {
     SKIP_UNLESS_OPEN();
     for (size_t size : {size_t{0}, size_t{1}, size_t{49}, TD_TABLE_BYTES, TD_TABLE_BYTES + 1, SIZE_MAX})
-        if (!TD_DEBUG) {
+        if (!variant_is_debug) {
             EXPECT_FALSE(announces(&of_sized_delete, [=](void *object) { operator delete(object, size); })) << size;
         }
 }

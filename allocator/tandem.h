@@ -78,7 +78,7 @@ struct tandem_stats {
     uint64_t transfer_misses;    // batches fetched of which it had nothing
     uint64_t central_locks;      // central free lists' locks taken, by calls for statistics as well
     uint64_t locks_contended;    // locks of any kind that were not free at the first try
-    uint64_t system_calls;       // made for memory: mmap, munmap, mremap, madvise, msync
+    uint64_t system_calls;       // made for memory: mmap, munmap, mremap, madvise, msync, mincore
     uint64_t remote_fences;      // membarrier calls that empty a CPU's slab; not those that settle a double free
     uint64_t purged_bytes;       // given back to the operating system since the start
     uint64_t hugepages_rebuilt;  // made of pages that were there: split before, or from when the heap was small

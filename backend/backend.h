@@ -26,7 +26,7 @@ size_t td_backend_purge(size_t bytes);
 size_t td_backend_purge_pages(uintptr_t address, size_t bytes);
 
 // Notes that `bytes` of a span that were given back are used again; the caller has an object in it. Before they are
-// touched, as that may save it page faults. Without any lock.
+// touched, as that may save it page faults. The caller holds no lock.
 void td_backend_note_reuse(struct td_span *span, size_t bytes);
 
 // How often a hugepage was made of what the span lies in, modulo TD_REBUILDS. Whatever was given back before the last
@@ -59,7 +59,7 @@ struct td_backend_stats {
     uint64_t system_calls;
 };
 void td_backend_get_stats(struct td_backend_stats *stats);
-// `small_span_bytes` and `mapped_bytes` alone, without the lock.
+// `small_span_bytes` and `mapped_bytes` alone. Takes no lock.
 size_t td_backend_small_bytes(void);
 size_t td_backend_mapped_bytes(void);
 

@@ -14,7 +14,7 @@ void td_early_segments_add_locked(struct td_segment *segment);
 // It is to be a free run again. Needs td_backend_lock.
 void td_early_segments_remove_locked(struct td_segment *segment);
 
-// To be called at each tick, without a lock.
+// To be called at each tick. The caller holds no lock.
 void td_early_segments_maintain(void);
 
 // Leaves those that there are as they are: who makes a hugepage of memory that a child shares copies it. Any thread,

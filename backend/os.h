@@ -50,7 +50,7 @@ bool td_os_gives_hugepages(void);
 // A monotonic clock that costs no system call, in ms; coarse, a few ms. Always 0 where there is none.
 uint64_t td_os_clock_ms(void);
 
-// System calls made by the functions above that map, unmap, move or advise. Statistic.
+// Calls of mmap, munmap, mremap, madvise, msync and mincore by the functions above. Statistic.
 uint64_t td_os_call_count(void);
 
 #pragma GCC visibility pop

@@ -3,7 +3,8 @@
 
 Usage: tests/style/run.py [FOLDER]
 FOLDER is where Bazel puts what it builds (bazel-bin by default). The layers must have been built by name, or else their
-archives are missing or old: Bazel links the shared objects without them.
+archives are missing or old: Bazel links the shared objects without them. Archives of targets that are no more are read
+too; run-tests.sh deletes them before.
 Ends with "N passed, N failed".
 """
 

@@ -4,6 +4,7 @@
 
 #include "backend/page_map.h"
 #include "base/fatal.h"
+#include "base/minmax.h"
 #include "base/size_class.h"
 #include "fast_path.h"  // of the front end that this is compiled for
 #include "frontends/frontend.h"
@@ -73,7 +74,7 @@ void *td_alloc_any(size_t size, enum td_on_failure on_failure);
 // The class that has room for a small multiple of the alignment, a power of two, consists of multiples. 0, or more than
 // TD_TABLE_BYTES: no bytes, or too many.
 static inline size_t td_aligned_bytes(size_t size, size_t alignment) {
-    return (size + alignment - 1) & -alignment;
+    return td_round_up(size, alignment);
 }
 
 // An object of at least `size` at a multiple of `alignment`, a power of two.

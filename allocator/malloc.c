@@ -299,7 +299,7 @@ void td_check_size(const void *pointer, size_t size) {
         return;
     size_t usable = td_usable_bytes(pointer, "free");
     size_t class_index = td_page_map_class(pointer);
-    size_t page_rounded = (size + TD_PAGE_BYTES - 1) & ~(TD_PAGE_BYTES - 1);
+    size_t page_rounded = td_round_up(size, TD_PAGE_BYTES);
     bool is_right = class_index != 0 ? may_have_size(pointer, class_index, size)
                                      : page_rounded == usable || (size == 0 && usable == TD_PAGE_BYTES);
     if (!is_right)
@@ -364,7 +364,7 @@ TD_EXPORT void *valloc(size_t size) {
 
 static void *allocate_pages(size_t size) {
     size_t page = os_page_bytes();
-    size_t rounded = (size + page - 1) & ~(page - 1);
+    size_t rounded = td_round_up(size, page);
     if (rounded < size) {
         errno = ENOMEM;
         return NULL;

@@ -45,9 +45,9 @@ void td_backend_get_stats(struct td_backend_stats *stats) {
     *stats = (struct td_backend_stats){0};
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
     td_page_heap_each(add_segment_stats, stats);
-    stats->dirty_bytes += td_run_store_bytes(TD_RUN_DIRTY);
-    stats->clean_bytes += td_run_store_bytes(TD_RUN_CLEAN);
-    stats->mapped_bytes = td_run_store_mapped_bytes();
+    stats->dirty_bytes += td_free_runs_bytes(TD_RUN_DIRTY);
+    stats->clean_bytes += td_free_runs_bytes(TD_RUN_CLEAN);
+    stats->mapped_bytes = td_free_runs_mapped_bytes();
     stats->small_span_bytes = td_backend_small_span_bytes;
     stats->large_bytes = td_backend_used_bytes - stats->small_span_bytes;
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
@@ -64,7 +64,7 @@ size_t td_backend_small_bytes(void) {
 }
 
 size_t td_backend_mapped_bytes(void) {
-    return td_run_store_mapped_bytes();
+    return td_free_runs_mapped_bytes();
 }
 
 uint8_t td_backend_rebuilds(const struct td_span *span) {

@@ -343,10 +343,10 @@ struct td_segment_run *td_run_take_huge_beside_other(void) {
     return NULL;
 }
 
-size_t td_run_store_bytes(enum td_run_state state) {
+size_t td_free_runs_bytes(enum td_run_state state) {
     return free_segments[state] * TD_SEGMENT_BYTES;
 }
 
-size_t td_run_store_mapped_bytes(void) {
+size_t td_free_runs_mapped_bytes(void) {
     return td_load_relaxed(&mapped_segments) * TD_SEGMENT_BYTES;
 }

@@ -37,8 +37,8 @@ struct td_segment *td_run_to_segment(struct td_segment_run *run, bool is_clean);
 struct td_segment_run *td_run_from_segment(struct td_segment *segment);
 
 // Bytes in free runs of a state, and of all memory that was mapped; the latter also without the lock.
-size_t td_run_store_bytes(enum td_run_state state);
-size_t td_run_store_mapped_bytes(void);
+size_t td_free_runs_bytes(enum td_run_state state);
+size_t td_free_runs_mapped_bytes(void);
 
 // ---- for run_store.c: descriptors
 

@@ -5,6 +5,7 @@
 #include "backend/page_map.h"
 #include "backend/run_store.h"
 #include "base/fatal.h"
+#include "base/minmax.h"
 
 static struct td_segment_run *oldest;  // guarded by td_backend_lock; linked by `next`
 static struct td_segment_run *newest;  // guarded by td_backend_lock
@@ -21,8 +22,7 @@ static bool ends_in_place(const struct td_segment_run *run) {
 
 // Where the tail's whole OS pages begin.
 static uintptr_t start_of(const struct td_segment_run *run) {
-    size_t os_page = td_os_page_bytes();
-    return (run->base + run->bytes + os_page - 1) & ~(os_page - 1);
+    return td_round_up(run->base + run->bytes, td_os_page_bytes());
 }
 
 void td_large_tail_list(struct td_segment_run *run) {

@@ -3,6 +3,7 @@
 #include "backend/os.h"
 #include "base/atomic.h"
 #include "base/lock.h"
+#include "base/minmax.h"
 
 // Address space taken at once. Larger requests get a mapping of their own.
 #define CHUNK_BYTES ((size_t)1 << 20)
@@ -13,7 +14,7 @@ static uintptr_t chunk_end;   // guarded by lock
 static size_t mapped_bytes;   // statistic
 
 static void *take_from_chunk_locked(size_t bytes, size_t alignment) {
-    uintptr_t start = (chunk_next + alignment - 1) & ~(alignment - 1);
+    uintptr_t start = td_round_up(chunk_next, alignment);
     if (start + bytes > chunk_end || chunk_next == 0)
         return NULL;
     chunk_next = start + bytes;
@@ -40,7 +41,7 @@ static bool add_chunk_locked(size_t page) {
 void *td_metadata_alloc(size_t bytes, size_t alignment) {
     size_t page = td_os_page_bytes();
     if (bytes >= CHUNK_BYTES / 2)
-        return map((bytes + page - 1) & ~(page - 1), page);
+        return map(td_round_up(bytes, page), page);
     td_lock_acquire(&lock, TD_RANK_METADATA);
     void *memory = take_from_chunk_locked(bytes, alignment);
     if (memory == NULL && add_chunk_locked(page))

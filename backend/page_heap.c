@@ -39,7 +39,7 @@ static void link_segment(struct td_segment *segment) {
     size_t list = segment->longest_free;
     struct td_segment_run *run = &segment->run;
     run->segments = 1;
-    run->bytes = list;  // remembers the list: `longest_free` changes before the segment is moved
+    segment->list = (uint16_t)list;
     run->prev = NULL;
     run->next = lists[list];
     if (run->next != NULL)
@@ -50,7 +50,7 @@ static void link_segment(struct td_segment *segment) {
 
 static void unlink_segment(struct td_segment *segment) {
     struct td_segment_run *run = &segment->run;
-    size_t list = run->bytes;
+    size_t list = segment->list;
     if (run->prev != NULL)
         run->prev->next = run->next;
     else

@@ -63,7 +63,7 @@ size_t td_purge_total_bytes(void) {
 }
 
 size_t td_purge_dirty_bytes(void) {
-    return td_segment_dirty_pages * TD_PAGE_BYTES + td_run_store_bytes(TD_RUN_DIRTY);
+    return td_segment_dirty_pages * TD_PAGE_BYTES + td_free_runs_bytes(TD_RUN_DIRTY);
 }
 
 static bool purge_segments(const struct td_segment_run *run, size_t first, size_t segments) {
@@ -140,7 +140,7 @@ static bool hold_range(struct td_segment *segment, size_t *page, size_t *pages) 
     while (td_segment_next_dirty_range(segment, page, pages)) {
         size_t behind = *page + *pages;
         size_t end = behind & ~(granule - 1);
-        *page = (*page + granule - 1) & ~(granule - 1);
+        *page = td_round_up(*page, granule);
         if (*page < end) {
             *pages = end - *page;
             td_segment_hold_pages(segment, *page, *pages);

@@ -95,7 +95,7 @@ void td_run_store_join_clean(void) {
 }
 
 static size_t growth_for(size_t segments) {
-    size_t quarter = td_run_store_mapped_bytes() / TD_SEGMENT_BYTES / 4;
+    size_t quarter = td_free_runs_mapped_bytes() / TD_SEGMENT_BYTES / 4;
     size_t most = 32;
     return td_max(segments, td_min(quarter, most));
 }
@@ -137,7 +137,7 @@ bool td_run_store_grow(size_t segments) {
 static bool could_map_locked(size_t bytes) {
     if (bytes > PTRDIFF_MAX)
         return false;
-    size_t rounded = (bytes + TD_SEGMENT_BYTES - 1) & -TD_SEGMENT_BYTES;
+    size_t rounded = td_round_up(bytes, TD_SEGMENT_BYTES);
     void *memory = td_os_map(rounded, TD_SEGMENT_BYTES);
     if (memory == NULL)
         return false;
@@ -155,7 +155,7 @@ bool td_backend_could_map(size_t bytes) {
 // Whether the system would map a run of `segments` in the place of all free ones.
 static bool could_replace_free_runs(size_t segments) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    size_t bytes = td_run_store_bytes(TD_RUN_CLEAN) + td_run_store_bytes(TD_RUN_DIRTY);
+    size_t bytes = td_free_runs_bytes(TD_RUN_CLEAN) + td_free_runs_bytes(TD_RUN_DIRTY);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     size_t wanted = segments * TD_SEGMENT_BYTES;
     return wanted <= bytes || (bytes != 0 && could_map_locked(wanted - bytes));

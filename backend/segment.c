@@ -65,7 +65,7 @@ static size_t find_longest_free(const struct td_segment *segment) {
 
 static size_t find_free(const struct td_segment *segment, size_t pages, size_t align_pages) {
     for (size_t page = next_clear(segment->used, 0); page < TD_SEGMENT_PAGES;) {
-        size_t aligned = (page + align_pages - 1) & ~(align_pages - 1);
+        size_t aligned = td_round_up(page, align_pages);
         size_t end = next_set(segment->used, page);
         if (aligned + pages <= end)
             return aligned;

@@ -66,6 +66,7 @@ struct td_segment {
     struct td_segment_run *free_run;       // the descriptor that it will have when it is a free run again
     uint16_t used_pages;                   // set bits in `used`
     uint16_t longest_free;                 // pages in the longest free run
+    uint16_t list;                         // the page heap's: `longest_free` when it was listed last
     uint16_t dirty_free;                   // pages that are dirty and not used
     uint8_t rebuilds;                      // see td_backend_rebuilds; written with the lock, others read it
     bool is_split;                         // was a hugepage until the purge split it, or is to become one now

@@ -22,7 +22,7 @@ class free_runs : public testing::Test {
             // Nothing of what earlier tests left stays.
         }
         ASSERT_TRUE(td_run_store_grow(segments));
-        ASSERT_EQ(td_run_store_bytes(TD_RUN_CLEAN), segments * TD_SEGMENT_BYTES);
+        ASSERT_EQ(td_free_runs_bytes(TD_RUN_CLEAN), segments * TD_SEGMENT_BYTES);
         bool is_clean;
         struct td_segment_run *run = take(segments, 1, &is_clean);
         ASSERT_NE(run, nullptr);

@@ -371,11 +371,11 @@ TEST_F(large_death_test, memory_that_a_move_lost_to_somebody_else_is_not_touched
         object it = {allocate(6 * mib), 6 * mib, 'a'};
         char *fence = allocate(2 * mib);
         it.fill(0);
-        size_t mapped = td_run_store_mapped_bytes();
+        size_t mapped = td_free_runs_mapped_bytes();
         size_t used = td_backend_used_bytes;
         fake_os::let_moves(fake_os::moves::give_the_target_away);
         void *moved = td_large_resize(it.memory, 95 * mib);
-        bool is_grown = td_run_store_mapped_bytes() >= mapped + 95 * mib - TD_SEGMENT_BYTES;
+        bool is_grown = td_free_runs_mapped_bytes() >= mapped + 95 * mib - TD_SEGMENT_BYTES;
         bool is_as_before = moved == nullptr && it.is_whole(it.size) && td_backend_used_bytes == used && is_grown;
         auto *lost = reinterpret_cast<char *>(fake_os::given_away());
         while (td_run_store_unmap_one()) {

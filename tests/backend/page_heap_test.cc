@@ -32,7 +32,7 @@ bool reads_as_zeros(const char *memory, size_t bytes) {
 }
 
 size_t mapped_bytes() {
-    return td_run_store_mapped_bytes();
+    return td_free_runs_mapped_bytes();
 }
 
 class page_heap : public testing::Test {
@@ -133,8 +133,8 @@ TEST_F(page_heap, empty_segments_become_free_runs_and_are_used_again) {
     while (!spans_.empty()) {
         give_back(0);
     }
-    EXPECT_EQ(td_run_store_bytes(TD_RUN_CLEAN) + td_run_store_bytes(TD_RUN_DIRTY), mapped);
-    EXPECT_GE(td_run_store_bytes(TD_RUN_DIRTY), 20 * TD_SEGMENT_BYTES);
+    EXPECT_EQ(td_free_runs_bytes(TD_RUN_CLEAN) + td_free_runs_bytes(TD_RUN_DIRTY), mapped);
+    EXPECT_GE(td_free_runs_bytes(TD_RUN_DIRTY), 20 * TD_SEGMENT_BYTES);
     for (int i = 0; i < 40; i++) {
         take(TD_SEGMENT_PAGES / 2);
     }
@@ -220,7 +220,7 @@ class page_heap_without_descriptors : public page_heap {
             spans_.push_back(span);
         }
         ASSERT_GE(spans_.size(), 2u);
-        ASSERT_GT(td_run_store_bytes(TD_RUN_DIRTY), 8 * TD_SEGMENT_BYTES) << "it is not memory that is missing";
+        ASSERT_GT(td_free_runs_bytes(TD_RUN_DIRTY), 8 * TD_SEGMENT_BYTES) << "it is not memory that is missing";
     }
 
     // Leaves too few descriptors of runs for an operation.
@@ -271,7 +271,7 @@ TEST_F(page_heap_without_descriptors, an_object_is_refused_where_nothing_can_be_
     free_large_but(62);
     fake_os::fail_unmaps(true);
     use_up_runs();
-    ASSERT_GE(td_run_store_bytes(TD_RUN_DIRTY) + td_run_store_bytes(TD_RUN_CLEAN), TD_SEGMENT_BYTES);
+    ASSERT_GE(td_free_runs_bytes(TD_RUN_DIRTY) + td_free_runs_bytes(TD_RUN_CLEAN), TD_SEGMENT_BYTES);
     EXPECT_EQ(allocate_large(1), nullptr);
     fake_os::fail_unmaps(false);
 }

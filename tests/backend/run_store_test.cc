@@ -48,7 +48,7 @@ class run_store : public testing::Test {
 
     static void grow(size_t segments) {
         std::vector<fake_os::range> before = fake_os::mapped();
-        size_t mapped_before = td_run_store_mapped_bytes();
+        size_t mapped_before = td_free_runs_mapped_bytes();
         ASSERT_TRUE(td_run_store_grow(segments));
         size_t added = 0;
         for (const fake_os::range &range : fake_os::mapped()) {
@@ -63,7 +63,7 @@ class run_store : public testing::Test {
             }
         }
         ASSERT_GE(added, segments * segment_bytes);
-        ASSERT_EQ(td_run_store_mapped_bytes(), mapped_before + added);
+        ASSERT_EQ(td_free_runs_mapped_bytes(), mapped_before + added);
     }
 
     static std::vector<stretch> stretches() {
@@ -235,9 +235,9 @@ class run_store : public testing::Test {
                 ASSERT_EQ(run->segments, each.segments) << "a neighbour was not merged";
             }
         }
-        ASSERT_EQ(td_run_store_bytes(TD_RUN_CLEAN), bytes[TD_RUN_CLEAN]);
-        ASSERT_EQ(td_run_store_bytes(TD_RUN_DIRTY), bytes[TD_RUN_DIRTY]);
-        ASSERT_EQ(td_run_store_mapped_bytes(), model_.size() * segment_bytes);
+        ASSERT_EQ(td_free_runs_bytes(TD_RUN_CLEAN), bytes[TD_RUN_CLEAN]);
+        ASSERT_EQ(td_free_runs_bytes(TD_RUN_DIRTY), bytes[TD_RUN_DIRTY]);
+        ASSERT_EQ(td_free_runs_mapped_bytes(), model_.size() * segment_bytes);
         for (const struct td_segment_run *run : runs_) {
             for (size_t i = 0; i < run->segments; i++) {
                 const void *at = reinterpret_cast<const void *>(run->base + i * segment_bytes);
@@ -319,7 +319,7 @@ TEST_F(run_store, the_oldest_dirty_run_leaves_first) {
         EXPECT_LE(oldest[i - 1]->freed_ms, oldest[i]->freed_ms);
     }
     EXPECT_FALSE(oldest.empty());
-    EXPECT_EQ(td_run_store_bytes(TD_RUN_DIRTY), 0u);
+    EXPECT_EQ(td_free_runs_bytes(TD_RUN_DIRTY), 0u);
     for (struct td_segment_run *run : oldest) {
         for (size_t i = 0; i < run->segments; i++) {
             model_.at(run->base + i * segment_bytes).state = TD_RUN_HELD;
@@ -330,9 +330,9 @@ TEST_F(run_store, the_oldest_dirty_run_leaves_first) {
 
 TEST_F(run_store, provides_only_what_is_missing) {
     grow(3);
-    size_t mapped = td_run_store_mapped_bytes();
+    size_t mapped = td_free_runs_mapped_bytes();
     EXPECT_TRUE(td_run_store_provide(3));
-    EXPECT_EQ(td_run_store_mapped_bytes(), mapped);
+    EXPECT_EQ(td_free_runs_mapped_bytes(), mapped);
     fake_os::limit_mapping(0);
     EXPECT_TRUE(td_run_store_provide(3));
     EXPECT_FALSE(td_run_store_provide(model_.size() + 1));
@@ -368,12 +368,12 @@ class run_store_at_its_limit : public run_store {
 TEST_F(run_store_at_its_limit, provides_more_than_it_has_where_free_runs_make_room) {
     size_t all = model_.size() + room;
     EXPECT_TRUE(td_run_store_provide(all));
-    EXPECT_EQ(td_run_store_mapped_bytes(), all * segment_bytes);
-    EXPECT_EQ(td_run_store_bytes(TD_RUN_CLEAN), all * segment_bytes);
+    EXPECT_EQ(td_free_runs_mapped_bytes(), all * segment_bytes);
+    EXPECT_EQ(td_free_runs_bytes(TD_RUN_CLEAN), all * segment_bytes);
 }
 
 TEST_F(run_store_at_its_limit, keeps_its_memory_where_all_of_it_would_not_do) {
-    size_t dirty = td_run_store_bytes(TD_RUN_DIRTY);
+    size_t dirty = td_free_runs_bytes(TD_RUN_DIRTY);
     for (size_t segments : {model_.size() + room + 1, size_t{1} << 20, size_t{PTRDIFF_MAX} / segment_bytes}) {
         EXPECT_FALSE(td_run_store_provide(segments));
     }
@@ -382,19 +382,19 @@ TEST_F(run_store_at_its_limit, keeps_its_memory_where_all_of_it_would_not_do) {
     take(2, 1);
     EXPECT_FALSE(td_run_store_provide(model_.size() + room - 1));
     check();
-    EXPECT_EQ(td_run_store_bytes(TD_RUN_DIRTY), dirty - 2 * segment_bytes);
+    EXPECT_EQ(td_free_runs_bytes(TD_RUN_DIRTY), dirty - 2 * segment_bytes);
     put(0, TD_RUN_DIRTY);
 }
 
 TEST_F(run_store, tells_what_could_be_mapped) {
-    size_t mapped = td_run_store_mapped_bytes();
+    size_t mapped = td_free_runs_mapped_bytes();
     fake_os::limit_address_space(3 * segment_bytes);
     EXPECT_TRUE(td_backend_could_map(2 * segment_bytes + 1));
     EXPECT_TRUE(td_backend_could_map(3 * segment_bytes));
     EXPECT_FALSE(td_backend_could_map(3 * segment_bytes + 1));
     EXPECT_FALSE(td_backend_could_map(SIZE_MAX));
     fake_os::limit_mapping(SIZE_MAX);
-    EXPECT_EQ(td_run_store_mapped_bytes(), mapped);
+    EXPECT_EQ(td_free_runs_mapped_bytes(), mapped);
 }
 
 TEST_F(run_store, changes_nothing_when_the_system_refuses) {
@@ -408,7 +408,7 @@ TEST_F(run_store, changes_nothing_when_the_system_refuses) {
 // What is mapped at once, for more than is asked for, may lie where the page map has no leaf yet.
 TEST_F(run_store, grows_by_less_where_the_page_map_cannot) {
     grow(40);
-    const size_t mapped = td_run_store_mapped_bytes();
+    const size_t mapped = td_free_runs_mapped_bytes();
     const size_t at_once = std::min(mapped / segment_bytes / 4, size_t{32}) * segment_bytes;
     // Not far from the others: ThreadSanitizer has addresses that no mapping gets.
     uintptr_t entry = model_.begin()->first >> TD_LEAF_SHIFT;
@@ -420,7 +420,7 @@ TEST_F(run_store, grows_by_less_where_the_page_map_cannot) {
     fake_os::place_next_mapping(place);
     grow(1);
     fake_os::limit_mapping(SIZE_MAX);
-    EXPECT_EQ(td_run_store_mapped_bytes(), mapped + segment_bytes);
+    EXPECT_EQ(td_free_runs_mapped_bytes(), mapped + segment_bytes);
     EXPECT_FALSE(fake_os::is_mapped(place, segment_bytes));
     check();
 }

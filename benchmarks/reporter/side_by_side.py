@@ -1,4 +1,4 @@
-"""Runs one program with every allocator at the same time on the same CPUs, and compares their CPU time.
+"""Runs a program with every allocator at the same time on the same CPUs, and compares their CPU time.
 
 The scheduler gives them turns of some milliseconds, so that whatever slows a CPU down for a moment meets all of them
 alike: on a machine where a process may take one and a half times as long as the same one before, ratios of programs with
@@ -26,8 +26,13 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from allocators import Allocator  # noqa: E402
 from choice import (  # noqa: E402
-    absolute, add_allocator_arguments, count, fail, find_allocators, runfiles_root, say, seconds)
+    absolute, add_allocator_arguments, count, counts, fail, find_allocators, runfiles_root, say, seconds, select)
+from means import print_means  # noqa: E402
 from warm import BYTES, WarmMemory  # noqa: E402
+from workloads import CLASSIC, FURTHER, Workload  # noqa: E402
+
+# Those of this repository that do the same work with any allocator; fastpath's processes have a report of their own.
+WORKLOADS = {workload.name: workload for workload in CLASSIC + FURTHER}
 
 
 @dataclass
@@ -63,7 +68,8 @@ def rate_pattern(text: str) -> re.Pattern:
 
 def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="side_by_side", description=__doc__.splitlines()[0],
-                                     usage="%(prog)s [options] -- PROGRAM [ARGUMENT ...]")
+                                     usage="%(prog)s [options] -- PROGRAM [ARGUMENT ...]\n"
+                                     "       %(prog)s [options] --workloads=all")
     parser.add_argument("--runs", type=count, default=5, help="rounds, of which medians are quoted (5)")
     parser.add_argument("--cpu", type=cpu_set, default={max(os.sched_getaffinity(0))},
                         help="the CPU, or several: 0,1 (the last one)")
@@ -74,8 +80,11 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--env", action="append", default=[], metavar="VARIABLE=VALUE",
                         help="an environment variable for the program; may be given more than once")
     parser.add_argument("--timeout", type=seconds, default=600, help="seconds after which a round is given up (600)")
+    parser.add_argument("--workloads",
+                        help="this repository's in the place of a program, and their geometric means: mstress,mpsc or all")
+    parser.add_argument("--threads", type=counts, help="with --workloads, other numbers of threads: 1,8,64")
     add_allocator_arguments(parser)
-    parser.add_argument("program", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("program", nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     for text in arguments.env:
         if not text.partition("=")[0] or "=" not in text:
@@ -85,8 +94,14 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
     arguments.input = absolute(arguments.input)
     if not os.access(arguments.input, os.R_OK):
         fail(f"--input={arguments.input}: cannot be read")
-    name = arguments.program[0]
-    if not shutil.which(name if os.sep not in name else absolute(name)):
+    if bool(arguments.program) == bool(arguments.workloads):
+        fail("takes either a program or --workloads")
+    if arguments.workloads and arguments.rate:
+        fail("--rate is for a program")
+    if arguments.threads and not arguments.workloads:
+        fail("--threads is for --workloads")
+    name = arguments.program[0] if arguments.program else None
+    if name and not shutil.which(name if os.sep not in name else absolute(name)):
         fail(f"there is no program {name}")
     return arguments
 
@@ -94,13 +109,13 @@ def parse_arguments(argv: List[str]) -> argparse.Namespace:
 class Run:
     """The program with one allocator."""
 
-    def __init__(self, arguments: argparse.Namespace, allocator: Allocator, run_once: str):
+    def __init__(self, arguments: argparse.Namespace, program: List[str], allocator: Allocator, run_once: str):
         self.key = allocator.key
         self._rate = arguments.rate
         self._errors = tempfile.TemporaryFile("w+", errors="replace")
         self._output = tempfile.NamedTemporaryFile("r", errors="replace")
         output = self._output.name if arguments.rate else os.devnull
-        command = [run_once, arguments.input, output] + arguments.program
+        command = [run_once, arguments.input, output] + program
         # A session of its own, so that all that the program starts can be ended with it.
         self._process = subprocess.Popen(
             command, env=environment_for(arguments, allocator), cwd=absolute("."), stdout=subprocess.PIPE,
@@ -148,12 +163,13 @@ def environment_for(arguments: argparse.Namespace, allocator: Allocator) -> Dict
     return environment
 
 
-def run_round(arguments: argparse.Namespace, allocators: List[Allocator], run_once: str) -> Dict[str, Usage]:
+def run_round(arguments: argparse.Namespace, program: List[str], allocators: List[Allocator],
+              run_once: str) -> Dict[str, Usage]:
     end_s = time.monotonic() + arguments.timeout
     runs: List[Run] = []
     try:
         for allocator in random.sample(allocators, len(allocators)):
-            runs.append(Run(arguments, allocator, run_once))
+            runs.append(Run(arguments, program, allocator, run_once))
         return {run.key: run.usage(max(0, end_s - time.monotonic())) for run in runs}
     except subprocess.TimeoutExpired:
         fail(f"a round takes more than {arguments.timeout:g} s")
@@ -162,12 +178,28 @@ def run_round(arguments: argparse.Namespace, allocators: List[Allocator], run_on
             run.end()
 
 
-def print_table(allocators: List[Allocator], rounds: List[Dict[str, Usage]]) -> None:
-    # To the mean of its round, so that it does not matter which allocator is the first.
+def run_rounds(arguments: argparse.Namespace, program: List[str], allocators: List[Allocator], root: str,
+               warm: WarmMemory) -> List[Dict[str, Usage]]:
+    run_once = os.path.join(root, "benchmarks", "run_once")
+    rounds: List[Dict[str, Usage]] = []
+    wanted_bytes = BYTES
+    for i in range(arguments.runs):
+        warm.prepare(wanted_bytes)
+        rounds.append(run_round(arguments, program, allocators, run_once))
+        wanted_bytes = sum(usage.peak_kib for usage in rounds[-1].values()) * 1024 * 5 // 4
+        say(f"round {i + 1} of {arguments.runs}: {sum(usage.cpu_s for usage in rounds[-1].values()):.1f} s")
+    return rounds
+
+
+def costs_to_mean(rounds: List[Dict[str, Usage]]) -> List[Dict[str, float]]:
+    """To the mean of its round, so that it does not matter which allocator is the first."""
     means = [statistics.geometric_mean(usage.cost for usage in each.values()) for each in rounds]
-    ratios = {
-        allocator.key: [each[allocator.key].cost / mean for each, mean in zip(rounds, means)] for allocator in allocators
-    }
+    return [{key: usage.cost / mean for key, usage in each.items()} for each, mean in zip(rounds, means)]
+
+
+def print_table(allocators: List[Allocator], rounds: List[Dict[str, Usage]]) -> None:
+    costs = costs_to_mean(rounds)
+    ratios = {allocator.key: [each[allocator.key] for each in costs] for allocator in allocators}
     best = min(statistics.median(values) for values in ratios.values())
 
     def median(key: str, field: str) -> float:
@@ -185,22 +217,43 @@ def print_table(allocators: List[Allocator], rounds: List[Dict[str, Usage]]) -> 
               f"{format(median(key, 'rate'), '14.6g') if has_rate else ''}")
 
 
+def records_of(workload: Workload, threads: int, rounds: List[Dict[str, Usage]]) -> List[dict]:
+    return [
+        {
+            "workload": workload.name,
+            "threads": threads,
+            "allocator": key,
+            "result": {"cost_to_mean": cost, "rss_peak_kib": usages[key].peak_kib},
+        }
+        for usages, costs in zip(rounds, costs_to_mean(rounds))
+        for key, cost in costs.items()
+    ]
+
+
+def compare_workloads(arguments: argparse.Namespace, allocators: List[Allocator], root: str, warm: WarmMemory) -> None:
+    chosen = select(None if arguments.workloads == "all" else arguments.workloads, WORKLOADS, "workload")
+    records: List[dict] = []
+    for workload in chosen:
+        binary = os.path.join(root, "benchmarks", workload.name + "_system")
+        for threads in arguments.threads or workload.threads(quick=True):
+            rounds = run_rounds(arguments, [binary, f"--threads={threads}"], allocators, root, warm)
+            print(f"{workload.name}, {threads}", flush=True)
+            print_table(allocators, rounds)
+            records += records_of(workload, threads, rounds)
+    print_means(allocators, records)
+
+
 def main(argv: List[str]) -> int:
     arguments = parse_arguments(argv)
     root = runfiles_root()
     allocators, left_out = find_allocators(arguments, root)
     if not allocators:
         fail("no allocator is left to measure")
-    run_once = os.path.join(root, "benchmarks", "run_once")
     warm = WarmMemory()
-    rounds: List[Dict[str, Usage]] = []
-    wanted_bytes = BYTES
-    for i in range(arguments.runs):
-        warm.prepare(wanted_bytes)
-        rounds.append(run_round(arguments, allocators, run_once))
-        wanted_bytes = sum(usage.peak_kib for usage in rounds[-1].values()) * 1024 * 5 // 4
-        say(f"round {i + 1} of {arguments.runs}: {sum(usage.cpu_s for usage in rounds[-1].values()):.1f} s")
-    print_table(allocators, rounds)
+    if arguments.workloads:
+        compare_workloads(arguments, allocators, root, warm)
+    else:
+        print_table(allocators, run_rounds(arguments, arguments.program, allocators, root, warm))
     return 1 if left_out else 0
 
 

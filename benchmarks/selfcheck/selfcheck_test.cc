@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
+#include <cmath>
 #include <regex>
 #include <string>
 #include <utility>
@@ -166,6 +167,33 @@ TEST_F(SideBySide, ComparesForEachUnitOfARate) {
     }
 }
 
+// The means are those of the tables before: of the ratios to the best, and to the best of the others.
+TEST_F(SideBySide, MeansOfWorkloads) {
+    const outcome found =
+        run("benchmarks/side_by_side --allocators=percpu,glibc --runs=1 --workloads=mpsc --threads=1,2");
+    EXPECT_EQ(found.exit_code, 0) << found.output;
+    const std::string row = " +[0-9.]+ s +([0-9.]+) ";
+    double to_best = 1, to_other = 1;
+    for (const char *const threads : {"1", "2"}) {
+        const std::string table = found.output.substr(found.output.find(std::string("mpsc, ") + threads));
+        std::smatch own, other;
+        ASSERT_TRUE(std::regex_search(table, own, std::regex("Tandem per-CPU" + row))) << found.output;
+        ASSERT_TRUE(std::regex_search(table, other, std::regex("glibc [0-9.]+" + row))) << found.output;
+        to_best *= std::stod(own[1]);
+        to_other *= std::stod(own[1]) / std::stod(other[1]);
+    }
+    std::smatch means;
+    ASSERT_TRUE(std::regex_search(found.output, means,
+                                  std::regex("CPU time, to the best +percpu +glibc\n"
+                                             "mpsc +([0-9.]+) +[0-9.]+\n"
+                                             "all +([0-9.]+) +[0-9.]+\n"
+                                             "all, to the best peer +([0-9.]+)\n")))
+        << found.output;
+    EXPECT_NEAR(std::stod(means[1]), std::sqrt(to_best), 0.01) << found.output;
+    EXPECT_EQ(means[1], means[2]) << found.output;
+    EXPECT_NEAR(std::stod(means[3]), std::sqrt(to_other), 0.01) << found.output;
+}
+
 TEST_F(SideBySide, GivesTheProgramItsCPUs) {
     cpu_set_t set;
     ASSERT_EQ(sched_getaffinity(0, sizeof set, &set), 0);
@@ -207,6 +235,11 @@ TEST_F(SideBySide, RefusesWhatItCannotDo) {
     expect_failure("", "benchmarks/none_such", "there is no program benchmarks/none_such");
     expect_failure("--env=LD_PRELOAD=x.so", "true", "--env=LD_PRELOAD=x.so: --peer is for what is to be preloaded");
     expect_failure("--input=/none/such", "true", "--input=/none/such: cannot be read");
+    expect_failure("--workloads=mpsc", "true", "takes either a program or --workloads");
+    expect_failure("", "", "takes either a program or --workloads");
+    expect_failure("--workloads=mpsc --rate='(x)'", "", "--rate is for a program");
+    expect_failure("--threads=2", "true", "--threads is for --workloads");
+    expect_failure("--workloads=fastpath", "", "no workload \"fastpath\"; there are mstress, ");
     for (const char *const refused : {"--cpu=100000", "--cpu=0,x", "'--rate=('", "--rate=none"}) {
         const outcome found = compare(refused, "true");
         EXPECT_EQ(found.exit_code, 2) << found.output;

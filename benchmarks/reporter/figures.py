@@ -39,6 +39,11 @@ class Table:
         best = self.best(workload, threads, against)
         return mine / best if mine is not None and best else None
 
+    def mean_ratio(self, points: Iterable[Tuple[str, Optional[int]]], allocator: str,
+                   against: Iterable[str]) -> Optional[float]:
+        """The geometric mean of `ratio` over the points, each a workload and a number of threads."""
+        return geometric_mean(self.ratio(workload, threads, allocator, against) for workload, threads in points)
+
 
 def geometric_mean(numbers: Iterable[Optional[float]]) -> Optional[float]:
     """None if any of them is missing: a mean over fewer runs than the neighbour's would compare unlike things."""

@@ -1,9 +1,9 @@
 """The table behind many of side_by_side's: each workload's geometric means over its numbers of threads."""
 
-from typing import Callable, List, Optional
+from typing import Callable, List, Sequence, Tuple
 
 from allocators import Allocator
-from figures import Table, geometric_mean, peak_mib
+from figures import Table, peak_mib
 
 
 def print_means(allocators: List[Allocator], records: List[dict]) -> None:
@@ -12,24 +12,22 @@ def print_means(allocators: List[Allocator], records: List[dict]) -> None:
     print_ratios("peak memory", allocators, records, peak_mib)
 
 
-def print_ratios(title: str, allocators: List[Allocator], records: List[dict],
-                 value: Callable[[dict], Optional[float]]) -> None:
+def print_ratios(title: str, allocators: List[Allocator], records: List[dict], value: Callable[[dict], float]) -> None:
     table = Table(records, value)
     keys = [allocator.key for allocator in allocators]
     peers = [allocator.key for allocator in allocators if not allocator.is_tandem]
-    rows = list(dict.fromkeys((record["workload"], record["threads"]) for record in records))
+    points = list(dict.fromkeys((record["workload"], record["threads"]) for record in records))
 
-    def mean(workload: Optional[str], key: str, against: List[str]) -> Optional[float]:
-        return geometric_mean(
-            table.ratio(name, threads, key, against) for name, threads in rows if workload in (None, name))
+    def print_line(name: str, cells: Sequence[str]) -> None:
+        print((f"{name:24}" + "".join(f"{cell:>{max(len(key), 6) + 2}}" for key, cell in zip(keys, cells))).rstrip())
 
-    def print_line(name: str, workload: Optional[str], chosen: List[str], against: List[str]) -> None:
-        cells = [format(mean(workload, key, against), ".2f") if key in chosen else "" for key in keys]
-        print(f"{name:24}" + "".join(f"{cell:>{max(len(key), 6) + 2}}" for cell, key in zip(cells, keys)).rstrip())
+    def means(over: List[Tuple[str, int]], chosen: List[str], against: List[str]) -> List[str]:
+        return [format(table.mean_ratio(over, key, against), ".2f") if key in chosen else "" for key in keys]
 
-    print(f"\n{title + ', to the best':24}" + "".join(f"{key:>{max(len(key), 6) + 2}}" for key in keys))
-    for workload in dict.fromkeys(name for name, _ in rows):
-        print_line(workload, workload, keys, keys)
-    print_line("all", None, keys, keys)
+    print()
+    print_line(f"{title}, to the best", keys)
+    for workload in dict.fromkeys(name for name, _ in points):
+        print_line(workload, means([point for point in points if point[0] == workload], keys, keys))
+    print_line("all", means(points, keys, keys))
     if peers:
-        print_line("all, to the best peer", None, [key for key in keys if key not in peers], peers)
+        print_line("all, to the best peer", means(points, [key for key in keys if key not in peers], peers))

@@ -71,12 +71,8 @@ def _mean_ratio(
     findings: Findings, workloads: Sequence[Workload], value: Callable, allocator: str, against: Sequence[str]
 ) -> Optional[float]:
     """The geometric mean over all the workloads' points of the allocator's ratio to the best of `against`."""
-    values = figures.Table(findings.records, value)
-    return figures.geometric_mean(
-        values.ratio(workload.name, threads, allocator, against)
-        for workload in workloads
-        for threads in findings.points(workload)
-    )
+    points = [(workload.name, threads) for workload in workloads for threads in findings.points(workload)]
+    return figures.Table(findings.records, value).mean_ratio(points, allocator, against)
 
 
 PAIRS = [("pair", 16), ("pair", 32), ("pair", 64), ("pair", 128)]

@@ -83,10 +83,8 @@ def _points_table(findings: Findings, workload: Workload, values: figures.Table,
     if ratios and len(rows) > 1:
         rows.append(
             row("geometric mean", [
-                cell(allocator, "", figures.geometric_mean(
-                    values.ratio(workload.name, threads, allocator.key, findings.peers())
-                    for threads in findings.points(workload)
-                ))
+                cell(allocator, "", values.mean_ratio(
+                    [(workload.name, threads) for threads in findings.points(workload)], allocator.key, findings.peers()))
                 for allocator in findings.allocators
             ], "mean")
         )

@@ -34,11 +34,13 @@ void td_budget_begin(struct td_slab *slab) {
     td_add_relaxed(&claimed_bytes, slab->budget_bytes);
 }
 
-// Whether so much more is in use than all threads would have then, by small objects, or than the slab would, by its
+// Whether so much more is in use than all slabs would have then, by small objects, or than this slab would, by its
 // balance: what the threads that had it have of what they allocated, what it caches included, or have passed on to
 // others or taken from them.
 static bool has_much_in_use(const struct td_slab *slab, size_t bytes, size_t threads) {
-    if (TD_MUCH_IN_USE_TIMES * bytes * threads <= td_middle_span_bytes())
+    // If each thread had as much, or if the others, with those that threads have left, stay as they are.
+    size_t all_bytes = td_max(bytes * threads, td_load_relaxed(&claimed_bytes) - slab->budget_bytes + bytes);
+    if (TD_MUCH_IN_USE_TIMES * all_bytes <= td_middle_span_bytes())
         return true;
     int64_t balance = td_load_relaxed(&slab->balance_bytes);
     return TD_MUCH_IN_USE_TIMES * bytes <= (uint64_t)(balance < 0 ? -balance : balance);

@@ -3,9 +3,10 @@
 // TD_SLAB_BUDGET_MIN_BYTES, and few threads may have as much as CPUs have.
 //
 // A budget of more than TD_SLAB_BUDGET_SMALL_BYTES needs a reason. Either much is in use: the program's spans of small
-// objects take TD_MUCH_IN_USE_TIMES what all threads would have then, or the slab's balance is TD_MUCH_IN_USE_TIMES the
-// new budget away from 0. Or the budget is too small for a bin's first slots, as where a thread allocates and frees one
-// large object after the other: one of TD_UNSERVED_SHARE slow paths or more, swaps included, was for want of them.
+// objects take TD_MUCH_IN_USE_TIMES what all slabs would have then, those included that exited threads have left, or
+// the slab's balance is TD_MUCH_IN_USE_TIMES the new budget away from 0. Or the budget is too small for a bin's first
+// slots, as where a thread allocates and frees one large object after the other: one of TD_UNSERVED_SHARE slow paths or
+// more, swaps included, was for want of them.
 #ifndef FRONTENDS_PERTHREAD_BUDGET_H_
 #define FRONTENDS_PERTHREAD_BUDGET_H_
 

@@ -347,6 +347,27 @@ TEST_F(registry, of_much_in_small_objects_few_threads_may_have_a_part) {
     EXPECT_EQ(budgets_of_busy_threads(few), small);
 }
 
+TEST_F(registry, what_exited_threads_have_left_counts_where_little_is_in_use) {
+    constexpr size_t small = TD_SLAB_BUDGET_SMALL_BYTES;
+    constexpr size_t for_both = TD_MUCH_IN_USE_TIMES * (small + 2 * small);
+    std::vector<struct td_slab *> slabs = begin_threads(2);
+    for (struct td_slab *slab : slabs) {
+        slab->refills += TD_SLAB_BUDGET_BYTES / TD_SLOW_PATH_EARNS_BYTES;
+        claim_all(slab);
+        EXPECT_EQ(slab->budget_bytes, small);
+    }
+    slabs[1]->capacity_bytes = 0;
+    end_thread(slabs[1]);
+    fake_middle::set_span_bytes(for_both - 1);
+    claim_all(slabs[0]);
+    EXPECT_EQ(slabs[0]->budget_bytes, small);
+    fake_middle::set_span_bytes(for_both);
+    claim_all(slabs[0]);
+    EXPECT_EQ(slabs[0]->budget_bytes, 2 * small);
+    fake_middle::set_span_bytes(0);
+    retire_thread(slabs[0]);
+}
+
 TEST_F(registry, few_threads_that_keep_or_pass_on_much_may_have_what_cpus_have) {
     if (few == 0) {
         GTEST_SKIP() << "no threads are few";

@@ -30,7 +30,7 @@ instructions() { # instructions OPTION...: of the fast paths, against those of t
 
 # The tests that do not replace malloc: a sanitizer brings its own.
 layers=(//tests/base/... //tests/backend/... //tests/middle/...
-    //tests/frontends:{slab,locked_slab,registry}{,_tiny}_test)
+    //tests/frontends:{bin,locked_slab,registry,slab,stash}{,_tiny}_test)
 
 # Builds of the same code need no more than a new seed each.
 new_seed=--test_env=TANDEM_FUZZ_SEED=0

@@ -19,7 +19,7 @@
 //                   td_run_store_provide                 backend/run_store.c: or a new one, from mmap
 //     larger: td_large_alloc                             backend/large.c: a span or a run of segments of its own
 //
-//   free(pointer)
+//   free(pointer), per-CPU on x86-64: in assembly, then td_free_any
 //     td_page_map_entry                                  backend/page_map.h: the size class, in two loads
 //       td_frontend_push                                 the fast path, as above
 //       td_frontend_free_slow                            the front end

@@ -12,7 +12,7 @@
 enum td_lock_rank {
     TD_RANK_MAINTENANCE,  // one thread at a time drains and purges; may be held across system calls
     TD_RANK_REGISTRY,     // the list of slabs
-    TD_RANK_SLAB,         // a slab of the locked mode
+    TD_RANK_SLAB,         // a locked slab
     TD_RANK_TRANSFER,     // the numbers of batches; held across system calls that map their memory
     TD_RANK_CENTRAL,      // a class's central free list
     TD_RANK_HUGEPAGE,     // one thread at a time splits hugepages or makes some; held across system calls

@@ -1,7 +1,7 @@
 // Size classes: the sizes that objects really have.
 //
 // Class 0 is none: a bin of class 0 is always empty and always full. Classes 1 to 8 are the multiples of 16 up to 128
-// bytes; from there on each doubling has eight classes, so an object wastes at most an eighth of itself.
+// bytes; from there on each doubling has eight classes, so an object wastes at most an eighth of what was asked for.
 //
 //   class   1   2 ...   8 |   9  10 ...  16 |  17  18 ...  24 | ... |    73    74 ...    80
 //   bytes  16  32     128 | 144 160     256 | 288 320     512 | ... | 36864 40960     65536

@@ -9,8 +9,9 @@
 //                                                                  which callers know beforehand
 //   bool td_frontend_push(size_t class_code, void *object)         false if the cache has no room
 //
-// It may also define two macros, TD_DEFINE_MALLOC(name) and TD_DEFINE_NEW(name), which then are malloc and operator
-// new, and leave what they do not do to td_alloc_any: see allocator/allocate.h.
+// It may also define macros that then are malloc, operator new and delete, and free, and leave what they do not do to
+// functions of allocator/allocate.h: TD_DEFINE_MALLOC(name) and TD_DEFINE_NEW(name), TD_DEFINE_FREE(name) and
+// TD_DEFINE_DELETE(name), and TD_DEFINE_DELETE_SIZED(name).
 //
 // (Called instead of inlined they cost 0.8 ns more for a pair, as fetching instructions across taken branches does.)
 // What a cache lacks or has too much of moves to and from the middle end in batches, in the functions below.

@@ -27,7 +27,7 @@ void td_locked_slab_free(struct td_slab *slab, size_t class_index, void *pointer
 void td_locked_slab_free_all(struct td_slab *slab, struct td_object *objects, size_t count);
 
 // Return the objects of all locked slabs to the middle end, or those of slabs that lay unused. The latter is to be
-// called once at each tick. The caller holds the maintenance lock.
+// called once at each tick, by a caller that holds the maintenance lock.
 void td_locked_slabs_drain(void);
 void td_locked_slabs_drain_idle(void);
 

@@ -76,11 +76,11 @@ void td_budget_claim(struct td_slab *slab, size_t class_index) {
     if (td_add_relaxed(&claimed_bytes, budget) + budget <= total_budget_bytes || may_exceed)
         slab->budget_bytes = 2 * budget;
     else
-        td_add_relaxed(&claimed_bytes, -budget);
+        td_sub_relaxed(&claimed_bytes, budget);
 }
 
 void td_budget_end(struct td_slab *slab) {
-    td_add_relaxed(&claimed_bytes, -slab->budget_bytes);
+    td_sub_relaxed(&claimed_bytes, slab->budget_bytes);
     slab->budget_bytes = 0;
 }
 

@@ -76,6 +76,7 @@ static void push_spare(struct td_slab *slab) {
     slab->flushes = 0;
     slab->unserved = 0;
     slab->swaps = 0;
+    slab->asked_at = 0;
     slab->next = spare_slabs;
     spare_slabs = slab;
 }

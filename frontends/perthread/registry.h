@@ -22,7 +22,7 @@ void td_registry_leave(struct td_slab *slab);
 bool td_registry_is_crowded(void);
 
 // Empties warm slabs: all of them, or those that lay so for TD_IDLE_TICKS. The latter is to be called once at each
-// tick. The caller holds the maintenance lock.
+// tick, by a caller that holds the maintenance lock.
 void td_registry_drain(void);
 void td_registry_drain_idle(void);
 

@@ -14,6 +14,18 @@
 #include "tests/api/opaque.h"
 #include "tests/variant/variant.h"
 
+// Bytes of all objects, large ones included, by mallinfo2(3).
+inline size_t bytes_in_use() {
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+// Address space that malloc has, in use or not, by mallinfo2(3).
+inline size_t bytes_from_system() {
+    struct mallinfo2 info = mallinfo2();
+    return info.arena + info.hblkhd;
+}
+
 // The C API: on failure NULL and errno.
 struct c_allocation {
     const char *name;

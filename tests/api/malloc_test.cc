@@ -112,8 +112,8 @@ TEST(malloc, gives_objects_of_a_power_of_two_their_natural_alignment) {
 }
 
 TEST(malloc, a_freed_object_serves_again) {
-    // Many times the memory of the machine in all, which the machine would notice if nothing were reused.
     for (size_t size : {size_t{1} << 10, size_t{1} << 16, size_t{1} << 22}) {
+        size_t before = bytes_from_system();
         for (size_t i = 0; i < (size_t{64} << 30) / 3 / size / (size < 65536 ? 16 : 1); i++) {
             auto *object = static_cast<char *>(opaque(malloc(size)));
             ASSERT_NE(object, nullptr);
@@ -121,6 +121,7 @@ TEST(malloc, a_freed_object_serves_again) {
             object[size - 1] = 1;
             free(opaque(object));
         }
+        EXPECT_LT(bytes_from_system(), before + (size_t{100} << 20)) << size;
     }
 }
 
@@ -189,13 +190,16 @@ TEST(cfree, frees) {
     ASSERT_NE(cfree, nullptr);
     errno = 4711;
     cfree(nullptr);
+    constexpr size_t size = size_t{10} << 20;
+    size_t before = bytes_in_use();
     for (int i = 0; i < 3000; i++) {
-        void *object = opaque(malloc(size_t{10} << 20));  // 30 GiB in all
+        void *object = opaque(malloc(size));
         ASSERT_NE(object, nullptr);
         memset(object, 1, 4096);
         cfree(object);
     }
     EXPECT_EQ(errno, 4711);
+    EXPECT_LT(bytes_in_use(), before + size);
     errno = 0;
 }
 

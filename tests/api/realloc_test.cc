@@ -119,11 +119,6 @@ TEST(realloc, of_null_allocates) {
     free(second);
 }
 
-size_t bytes_in_use() {
-    struct mallinfo2 info = mallinfo2();
-    return info.uordblks + info.hblkhd;
-}
-
 TEST(realloc, to_zero_frees_and_returns_null) {
     for (size_t size : {size_t{0}, size_t{1}, size_t{48}, size_t{5000}, size_t{100000}, size_t{30} << 20}) {
         size_t count = 1000 + (size_t{1} << 20) / (size + 1);

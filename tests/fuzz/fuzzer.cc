@@ -269,8 +269,8 @@ bool fuzzer::finish() {
             return false;
         }
     }
-    while (settings_.mail != nullptr && settings_.mail->take(&left)) {
-        if (!objects_.insert(left) || !release(0)) {
+    for (size_t i = 0; settings_.mail != nullptr && i < mailbox::slot_count; i++) {
+        if (settings_.mail->take(&left) && (!objects_.insert(left) || !release(0))) {
             return failure_.empty() ? fail("overlaps another", "at the end", left) : false;
         }
     }

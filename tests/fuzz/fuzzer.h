@@ -17,12 +17,12 @@ class mailbox {
   public:
     // Leaves an object; false if there is no room.
     bool put(const object &object);
-    // Takes one; false if there was none.
+    // Takes one; false if there was none in the next of the slots.
     bool take(object *object);
 
-  private:
     static constexpr size_t slot_count = 256;
 
+  private:
     // A slot is free, or taken, or being written or read by who has made it busy.
     enum state { state_empty, state_busy, state_full };
     struct slot {
@@ -54,7 +54,7 @@ class fuzzer {
     // So many steps; false as soon as something is wrong, and then `failure` says what.
     bool run(size_t steps);
 
-    // Checks and frees every object.
+    // Checks and frees every object, those in the mailbox included if no other thread uses it.
     bool finish();
 
     const std::string &failure() const { return failure_; }

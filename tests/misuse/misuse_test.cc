@@ -43,6 +43,7 @@ const wrong_program every_program[] = {
     {"double_free_after_flush", noticed_when_drained},
     {"double_free_after_drain", noticed_when_drained},
     {"double_free_by_two_threads", noticed_when_drained},
+    {"double_free_by_one_of_many_threads", noticed_when_drained},
     {"double_free_1M", noticed_at_once},
     {"double_free_5M", noticed_at_once},
     {"double_free_300M", noticed_at_once},

@@ -222,7 +222,7 @@ static void forbid_rseq_if_asked(char **argv) {
     exit(child::status_unprepared);
 }
 
-// A test that is stamped for a mode of its own (modes.bzl) must really be in that mode.
+// A test that is stamped for a mode of its own (stamped.bzl) must really be in that mode.
 static void expect_mode_if_asked() {
     const char *expected = getenv("TEST_EXPECT_MODE");
     if (expected != nullptr && strcmp(expected, tandem_mode()) != 0) {

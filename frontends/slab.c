@@ -282,7 +282,6 @@ void td_slab_reset(struct td_slab *slab) {
         slab->bins[i].free_room = 0;
     memset(slab->history, 0, sizeof slab->history);
     slab->hand = 0;
-    slab->asked_at = (uint32_t)td_slab_slow_paths(slab);
     slab->capacity_bytes = 0;
     slab->balance_bytes = 0;
 }

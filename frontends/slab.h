@@ -228,7 +228,8 @@ void *td_slab_swap_and_pop(const struct td_slab_ops *ops, struct td_slab *slab, 
 
 // Returns all objects to the middle end.
 void td_slab_flush(const struct td_slab_ops *ops, struct td_slab *slab);
-// The same for a slab that no thread uses, and makes it as new, but that bins keep the slots that they have.
+// The same for a slab that no thread uses, and makes it as new, but that bins keep the slots that they have, and the
+// counts of slow paths stay.
 void td_slab_reset(struct td_slab *slab);
 
 // Whether `pointer` is what was freed last into its bin: then it is being freed twice. Where others change the slab at

@@ -4,12 +4,10 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "allocator/allocate.h"
-#include "allocator/malloc.h"
 #include "allocator/operators.h"
 #include "allocator/options.h"
 #include "allocator/process.h"
@@ -112,11 +110,12 @@ static bool is_stderr_open(void) {
 static void process_begins(int count, char **arguments, char **environment) {
     (void)count;
     (void)arguments;
-    if (environ == NULL)
-        environ = environment;
     td_process_register_fork_handlers();
     td_operators_begin();
+    char **own = environ;
+    environ = own != NULL ? own : environment;
     td_options_apply();
+    environ = own;
     td_options.prints_stats_at_exit = td_options.prints_stats_at_exit && is_stderr_open();
     if (td_options.has_background_thread)
         start_background_thread();

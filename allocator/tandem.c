@@ -1,7 +1,5 @@
 #include "allocator/tandem.h"
 
-#include <errno.h>
-#include <malloc.h>
 #include <string.h>
 
 #include "allocator/extension.h"

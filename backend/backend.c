@@ -9,6 +9,7 @@
 #include "backend/page_heap.h"
 #include "backend/page_map.h"
 #include "backend/purge.h"
+#include "backend/purgeable.h"
 #include "backend/run_store.h"
 #include "base/fatal.h"
 #include "base/size_class.h"
@@ -97,17 +98,17 @@ void td_backend_note_fork(void) {
     td_early_segments_note_fork();
 }
 
-static void check_segment(struct td_segment *segment, void *dirty_pages) {
+static void check_segment(struct td_segment *segment, void *purgeable_pages) {
     td_segment_check(segment);
-    *(size_t *)dirty_pages += segment->dirty_free;
+    *(size_t *)purgeable_pages += segment->purgeable;
 }
 
 void td_backend_check(void) {
     if (!TD_DEBUG)
         return;
-    size_t dirty_pages = 0;
+    size_t purgeable_pages = 0;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    td_page_heap_each(check_segment, &dirty_pages);
-    td_assert(dirty_pages == td_segment_dirty_pages);
+    td_page_heap_each(check_segment, &purgeable_pages);
+    td_assert(purgeable_pages == td_purgeable_pages);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
 }

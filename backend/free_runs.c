@@ -22,7 +22,7 @@ struct bin {
 static struct bin bins[2][BIN_COUNT];             // guarded by td_backend_lock; by state, then length
 static uint64_t nonempty[2][BIN_COUNT / 64 + 1];  // guarded by td_backend_lock; a bit per bin
 static size_t free_segments[2];                   // guarded by td_backend_lock; by state
-static size_t mapped_segments;                    // guarded by td_backend_lock
+static size_t mapped_segments;                    // atomic, written under td_backend_lock
 static struct td_segment_run *spare_runs;         // guarded by td_backend_lock; linked by `next`
 static size_t spare_run_count;                    // guarded by td_backend_lock
 static struct td_segment *spare_segments;         // guarded by td_backend_lock; linked by `run.next`
@@ -51,10 +51,6 @@ static size_t next_bin(enum td_run_state state, size_t bin) {
         bin = (bin / 64 + 1) * 64;
     }
     return BIN_COUNT;
-}
-
-static uintptr_t end_of(const struct td_segment_run *run) {
-    return run->base + run->segments * TD_SEGMENT_BYTES;
 }
 
 void td_run_put_spare(struct td_segment_run *run) {
@@ -207,8 +203,7 @@ static struct td_segment_run *join(struct td_segment_run *before, struct td_segm
 
 void td_run_put(struct td_segment_run *run, enum td_run_state state, uint64_t now_ms) {
     run->state = (uint8_t)state;
-    run->freed_ms = now_ms;
-    struct td_segment_run *after = free_neighbour(end_of(run), run);
+    struct td_segment_run *after = free_neighbour(td_run_end(run), run);
     if (after != NULL) {
         unlink_free(after);
         run = join(run, after);
@@ -231,7 +226,7 @@ void td_run_put_without(struct td_segment_run *run, size_t lost, uint64_t now_ms
     td_run_trim(run, lost + 1, TD_RUN_DIRTY, now_ms);
     size_t behind = run->segments - lost;  // more than one if there was no descriptor for the tail
     run->segments = lost;
-    td_page_map_set_run(end_of(run), behind, NULL);
+    td_page_map_set_run(td_run_end(run), behind, NULL);
     td_store_relaxed(&mapped_segments, mapped_segments - behind);
     if (lost != 0)
         td_run_put(run, TD_RUN_DIRTY, now_ms);
@@ -241,7 +236,7 @@ void td_run_put_without(struct td_segment_run *run, size_t lost, uint64_t now_ms
 
 bool td_run_extend(struct td_segment_run *run, size_t segments) {
     size_t missing = segments - run->segments;
-    struct td_segment_run *after = td_page_map_run((void *)end_of(run));
+    struct td_segment_run *after = td_page_map_run((void *)td_run_end(run));
     if (after == NULL || !is_free(after) || after->segments < missing)
         return false;
     unlink_free(after);
@@ -251,14 +246,14 @@ bool td_run_extend(struct td_segment_run *run, size_t segments) {
         link_free(after);
     else
         td_run_put_spare(after);
-    td_page_map_set_run(end_of(run), missing, run);
+    td_page_map_set_run(td_run_end(run), missing, run);
     run->segments = segments;
     run->is_huge = run->is_huge || after->is_huge;
     return true;
 }
 
 void td_run_extend_over_dirty(struct td_segment_run *run) {
-    const struct td_segment_run *after = td_page_map_run((void *)end_of(run));
+    const struct td_segment_run *after = td_page_map_run((void *)td_run_end(run));
     if (after != NULL && after->state == TD_RUN_DIRTY && after->is_huge == run->is_huge)
         td_run_extend(run, run->segments + after->segments);
 }
@@ -286,7 +281,7 @@ struct td_segment *td_run_to_segment(struct td_segment_run *run, bool is_clean) 
     struct td_segment *segment = spare_segments;
     spare_segments = segment->run.next != NULL ? td_segment_of_run(segment->run.next) : NULL;
     td_segment_init(segment, run->base, !is_clean);
-    segment->run.is_huge = td_page_map_is_place(run->base);
+    td_segment_set_huge(segment, td_page_map_is_place(run->base));
     segment->free_run = run;
     td_page_map_set_run(run->base, 1, &segment->run);
     return segment;
@@ -335,7 +330,7 @@ struct td_segment_run *td_run_take_huge_beside_other(void) {
     for (size_t bin = next_bin(TD_RUN_CLEAN, 0); bin < BIN_COUNT; bin = next_bin(TD_RUN_CLEAN, bin + 1))
         for (struct td_segment_run *run = bins[TD_RUN_CLEAN][bin].newest; run != NULL; run = run->next)
             if (run->is_huge &&
-                (free_neighbour(end_of(run), &other) != NULL || free_neighbour(run->base - 1, &other) != NULL)) {
+                (free_neighbour(td_run_end(run), &other) != NULL || free_neighbour(run->base - 1, &other) != NULL)) {
                 unlink_free(run);
                 run->state = TD_RUN_HELD;
                 return run;

@@ -20,7 +20,7 @@ void td_hugepage_leave(void) {
 
 bool td_hugepage_split_locked(struct td_segment *segment) {
     bool was_huge = segment->run.is_huge;
-    td_store_relaxed(&segment->run.is_huge, false);
+    td_segment_set_huge(segment, false);
     segment->is_split = segment->is_split || was_huge;
     return was_huge;
 }
@@ -49,7 +49,7 @@ static bool take_split(struct td_segment *segment) {
 
 static void note_outcome(struct td_segment *segment, bool is_whole) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    td_store_relaxed(&segment->run.is_huge, is_whole);
+    td_segment_set_huge(segment, is_whole);
     if (is_whole) {
         td_segment_set_dirty(segment);
         td_store_relaxed(&segment->rebuilds, (uint8_t)((segment->rebuilds + 1) % TD_REBUILDS));

@@ -78,12 +78,8 @@ static void hand_out_fresh(struct td_segment_run *run, enum run_use use) {
     bool is_place = run->is_huge || use == FOR_GROWN_OBJECT || td_run_store_hugepages() == TD_HUGEPAGES_ALWAYS ||
                     td_large_fill_is_likely();
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    // With the option nothing was declined where the object ends either.
-    bool is_whole_place = td_run_store_hugepages() == TD_HUGEPAGES_ALWAYS;
     if (is_place)
-        set_place_locked(run, 0, is_whole_place ? run->segments * TD_SEGMENT_BYTES : run->bytes);
-    if (is_whole_place)
-        run->tail = TD_TAIL_DIRTY;
+        set_place_locked(run, 0, run->bytes);
     hand_out_locked(run, use, true);
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     if (is_place)
@@ -196,7 +192,7 @@ size_t td_large_usable_bytes(const void *pointer, const char *call) {
 static enum td_tail_state tail_after_resize(const struct td_segment_run *run, size_t bytes) {
     if (bytes <= run->segments * TD_SEGMENT_BYTES)
         return bytes < run->bytes ? TD_TAIL_DIRTY : run->tail;
-    const struct td_segment_run *after = td_page_map_run((void *)(run->base + run->segments * TD_SEGMENT_BYTES));
+    const struct td_segment_run *after = td_page_map_run((void *)td_run_end(run));
     bool is_clean = after != NULL && after->state == TD_RUN_CLEAN && !after->is_huge;
     return is_clean ? TD_TAIL_CLEAN : TD_TAIL_DIRTY;
 }
@@ -244,6 +240,15 @@ static void undo_move(struct td_segment_run *run, struct td_segment_run *target,
     td_run_store_leave();
 }
 
+// Copies what cannot be moved, and gives it the advice that it had: what `note_advice_locked` notes.
+static void copy_segment(const char *from, char *to) {
+    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
+    bool is_place = td_page_map_is_place((uintptr_t)from);
+    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
+    td_os_advise_hugepages(to, TD_SEGMENT_BYTES, is_place);
+    memcpy(to, from, TD_SEGMENT_BYTES);
+}
+
 // Moves the pages of `run` to `target`, segment by segment: as pages that were moved are a mapping of their own, only
 // what lies on segments' borders can be moved again. Both runs are the caller's, so the system calls need no lock.
 // False if the system cannot; then the object is as it was, and the target is the store's.
@@ -263,7 +268,7 @@ static bool move_pages(struct td_segment_run *run, struct td_segment_run *target
         }
         // A part that the program has protected, say, lies in a mapping of its own, which is not moved as one.
         if (error != 0)
-            memcpy(to + offset, from + offset, TD_SEGMENT_BYTES);
+            copy_segment(from + offset, to + offset);
     }
     return true;
 }

@@ -11,13 +11,9 @@ static struct td_segment_run *oldest;  // guarded by td_backend_lock; linked by 
 static struct td_segment_run *newest;  // guarded by td_backend_lock
 static size_t count;                   // guarded by td_backend_lock
 
-static uintptr_t end_of(const struct td_segment_run *run) {
-    return run->base + run->segments * TD_SEGMENT_BYTES;
-}
-
 // Whether the kernel may have a hugepage where the object ends.
 static bool ends_in_place(const struct td_segment_run *run) {
-    return run->is_huge && td_page_map_is_place(end_of(run) - TD_SEGMENT_BYTES);
+    return run->is_huge && td_page_map_is_place(td_run_end(run) - TD_SEGMENT_BYTES);
 }
 
 // Where the tail's whole OS pages begin.
@@ -82,13 +78,13 @@ static uintptr_t last_segments_of(const struct td_segment_run *run) {
 // there either.
 static void set_no_place_locked(struct td_segment_run *run) {
     uintptr_t start = last_segments_of(run);
-    td_page_map_set_place(start, (end_of(run) - start) >> TD_SEGMENT_SHIFT, false);
+    td_page_map_set_place(start, (td_run_end(run) - start) >> TD_SEGMENT_SHIFT, false);
     run->is_huge = start != run->base;
 }
 
 static void decline_hugepages(const struct td_segment_run *run) {
     uintptr_t start = last_segments_of(run);
-    td_os_advise_hugepages((void *)start, end_of(run) - start, false);
+    td_os_advise_hugepages((void *)start, td_run_end(run) - start, false);
 }
 
 static void release(struct td_segment_run *run, bool is_clean, bool was_place) {
@@ -111,7 +107,7 @@ bool td_large_tail_purge(uint64_t until_ms, size_t *purged) {
     if (run == NULL)
         return false;
     uintptr_t start = start_of(run);
-    size_t bytes = end_of(run) - start;
+    size_t bytes = td_run_end(run) - start;
     bool is_clean = td_os_purge((void *)start, bytes) == 0;
     if (is_clean && was_place)
         decline_hugepages(run);

@@ -38,7 +38,6 @@ static void note_small_span(size_t class_index, int64_t bytes) {
 static void link_segment(struct td_segment *segment) {
     size_t list = segment->longest_free;
     struct td_segment_run *run = &segment->run;
-    run->segments = 1;
     segment->list = (uint16_t)list;
     run->prev = NULL;
     run->next = lists[list];
@@ -202,32 +201,4 @@ void td_page_heap_each(void (*visit)(struct td_segment *segment, void *argument)
     for (size_t list = 0; list <= TD_SEGMENT_PAGES; list++)
         for (struct td_segment_run *run = lists[list]; run != NULL; run = run->next)
             visit(td_segment_of_run(run), argument);
-}
-
-// Keeps `segments` sorted, the dirtiest first. Returns how many they are now, `max` at most.
-static size_t insert_by_dirt(struct td_segment **segments, size_t count, size_t max, struct td_segment *segment) {
-    if (count == max && segment->dirty_free <= segments[max - 1]->dirty_free)
-        return max;
-    size_t place = count < max ? count : max - 1;
-    for (; place > 0 && segments[place - 1]->dirty_free < segment->dirty_free; place--)
-        segments[place] = segments[place - 1];
-    segments[place] = segment;
-    return td_min(count + 1, max);
-}
-
-bool td_page_heap_may_purge(const struct td_segment *segment, uint64_t round, size_t used_max_if_huge) {
-    return segment->tried_in < round && segment->dirty_free != 0 &&
-           (!segment->run.is_huge || segment->used_pages <= used_max_if_huge);
-}
-
-size_t td_page_heap_dirtiest(struct td_segment **segments, size_t max, uint64_t round, size_t used_max_if_huge) {
-    size_t count = 0;
-    // Those of list 0 have no free pages.
-    for (size_t list = 1; list <= TD_SEGMENT_PAGES; list++)
-        for (struct td_segment_run *run = lists[list]; run != NULL; run = run->next) {
-            struct td_segment *segment = td_segment_of_run(run);
-            if (td_page_heap_may_purge(segment, round, used_max_if_huge))
-                count = insert_by_dirt(segments, count, max, segment);
-        }
-    return count;
 }

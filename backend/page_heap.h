@@ -41,12 +41,6 @@ bool td_page_heap_wants_hugepages(void);
 // large heap has tens of thousands.
 void td_page_heap_each(void (*visit)(struct td_segment *segment, void *argument), void *argument);
 
-// Whether the purge may take free pages of the segment in that round: it has dirty ones, and was not tried in it, nor
-// is it a hugepage with more than `used_max_if_huge` pages in use.
-bool td_page_heap_may_purge(const struct td_segment *segment, uint64_t round, size_t used_max_if_huge);
-// Of those segments, the ones with the most free dirty pages, the first one the most. Returns how many, `max` at most.
-size_t td_page_heap_dirtiest(struct td_segment **segments, size_t max, uint64_t round, size_t used_max_if_huge);
-
 // Puts the segment where its counts, changed by the caller, say that it belongs.
 void td_page_heap_relink(struct td_segment *segment);
 

@@ -11,16 +11,10 @@
 #include "backend/large_tail.h"
 #include "backend/os.h"
 #include "backend/page_heap.h"
-#include "backend/page_map.h"
+#include "backend/purgeable.h"
 #include "backend/run_store.h"
 #include "base/atomic.h"
 #include "base/minmax.h"
-
-// A hugepage with more pages in use than this one stays whole.
-#define HUGE_USED_MAX (TD_SEGMENT_PAGES / 4)
-
-// Segments that are found at once, as that walks all of them.
-#define SEGMENTS_AT_ONCE 64
 
 // Large objects whose tails go back at one tick, at most: system calls that one allocation waits for.
 #define TAILS_PER_TICK 64
@@ -33,7 +27,6 @@
 // One purge of free memory.
 struct purge {
     uint64_t number;
-    uint64_t round;   // of segments
     size_t bytes;     // to go back
     size_t purged;    // that went
     size_t refusals;  // that may still come, of runs or of segments
@@ -42,11 +35,10 @@ struct purge {
 
 static uint64_t decay_ms = TD_DECAY_MS_DEFAULT;  // atomic, any thread
 static uint64_t window_start_ms;                 // guarded by td_backend_lock
-static size_t window_least_dirty;                // guarded by td_backend_lock; at the ticks since the window began
+static size_t window_least;                      // guarded by td_backend_lock; purgeable at the window's ticks so far
 static size_t surplus;                           // guarded by td_backend_lock; bytes that are still to go back
 static size_t surplus_step;                      // guarded by td_backend_lock; how many at a tick
 static uint64_t purge_count;                     // guarded by td_backend_lock
-static uint64_t round_count = 1;                 // guarded by td_backend_lock; a round ends when each segment was tried
 static uint64_t look_count = 1;                  // guarded by td_backend_lock; when hugepages are looked at again
 static size_t purged_bytes;                      // statistic
 
@@ -62,8 +54,8 @@ size_t td_purge_total_bytes(void) {
     return td_load_relaxed(&purged_bytes);
 }
 
-size_t td_purge_dirty_bytes(void) {
-    return td_segment_dirty_pages * TD_PAGE_BYTES + td_free_runs_bytes(TD_RUN_DIRTY);
+size_t td_purge_purgeable_bytes(void) {
+    return td_purgeable_pages * TD_PAGE_BYTES + td_free_runs_bytes(TD_RUN_DIRTY);
 }
 
 static bool purge_segments(const struct td_segment_run *run, size_t first, size_t segments) {
@@ -152,12 +144,6 @@ static bool hold_range(struct td_segment *segment, size_t *page, size_t *pages) 
     return false;
 }
 
-// Whether the segment, found before the lock was given up, may be purged still. Descriptors of segments stay such.
-static bool may_purge_locked(const struct td_segment *segment, uint64_t round) {
-    return td_page_map_run((const void *)segment->run.base) == &segment->run &&
-           td_page_heap_may_purge(segment, round, HUGE_USED_MAX);
-}
-
 // Gives a held range of a segment's pages back; a hugepage is split only by what the system takes. The lock is held,
 // and given up meanwhile.
 static bool purge_range_locked(struct td_segment *segment, size_t page, size_t pages) {
@@ -174,23 +160,23 @@ static bool purge_range_locked(struct td_segment *segment, size_t page, size_t p
     return is_clean;
 }
 
-// Gives all free dirty pages of the segment back, if it is one still.
-static void purge_segment(struct td_segment *segment, struct purge *purge) {
+// Gives all free dirty pages of the next segment back. False if each has had its turn, which ends the round.
+static bool purge_next_segment(struct purge *purge) {
     size_t page = 0, pages = 0;
     td_hugepage_enter();
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    bool may_purge = may_purge_locked(segment, purge->round);
-    // Locked memory, and less than a page of the system's, stay dirty: then the next segment's turn comes.
-    if (may_purge)
-        segment->tried_in = purge->round;
-    while (may_purge && purge->refusals != 0 && hold_range(segment, &page, &pages)) {
+    struct td_segment *segment = td_purgeable_take();
+    if (segment == NULL)
+        td_purgeable_begin_round();
+    // Locked memory, and less than a page of the system's, stay dirty.
+    while (segment != NULL && purge->refusals != 0 && hold_range(segment, &page, &pages)) {
         bool is_clean = purge_range_locked(segment, page, pages);
         purge->purged += is_clean ? pages * TD_PAGE_BYTES : 0;
         purge->refusals -= !is_clean;
-        // One that is clean may be dirty again before the round ends. (On demand each has its turn once: the purge must
-        // come to an end while others free.)
+        // It may be dirty again before the round ends. (On demand each has one turn: the purge must come to an end while
+        // others free.)
         if (segment->dirty_free == 0 && !purge->is_on_demand)
-            segment->tried_in = 0;
+            td_purgeable_forget_turn(segment);
         bool is_last = segment->used_pages == 0;
         td_page_heap_relink(segment);
         if (is_last)
@@ -199,18 +185,7 @@ static void purge_segment(struct td_segment *segment, struct purge *purge) {
     }
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     td_hugepage_leave();
-}
-
-// The same for the dirtiest segments. False if there are none, which ends the round.
-static bool purge_dirtiest(struct purge *purge) {
-    struct td_segment *segments[SEGMENTS_AT_ONCE];
-    td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    size_t count = td_page_heap_dirtiest(segments, SEGMENTS_AT_ONCE, purge->round, HUGE_USED_MAX);
-    round_count += count == 0;
-    td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
-    for (size_t i = 0; i < count && purge->purged < purge->bytes && purge->refusals != 0; i++)
-        purge_segment(segments[i], purge);
-    return count != 0;
+    return segment != NULL;
 }
 
 // Gives `bytes` of free memory back, or more, unless so many calls are refused. What was refused is the last to be
@@ -218,17 +193,14 @@ static bool purge_dirtiest(struct purge *purge) {
 static size_t purge_free(size_t bytes, bool is_on_demand) {
     size_t refusals = is_on_demand ? SIZE_MAX : REFUSALS_PER_TICK;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    struct purge purge = {.number = ++purge_count,
-                          .round = round_count,
-                          .bytes = bytes,
-                          .refusals = refusals,
-                          .is_on_demand = is_on_demand};
+    struct purge purge = {
+        .number = ++purge_count, .bytes = bytes, .refusals = refusals, .is_on_demand = is_on_demand};
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     while (purge.purged < bytes && purge.refusals != 0 && purge_run(&purge)) {
         // The next one.
     }
     purge.refusals = refusals;
-    while (purge.purged < bytes && purge.refusals != 0 && purge_dirtiest(&purge)) {
+    while (purge.purged < bytes && purge.refusals != 0 && purge_next_segment(&purge)) {
         // The next ones.
     }
     td_add_relaxed(&purged_bytes, purge.purged);
@@ -250,7 +222,7 @@ static size_t purge_tails(uint64_t until_ms, size_t bytes, size_t max) {
 
 size_t td_backend_purge(size_t bytes) {
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    round_count++;
+    td_purgeable_begin_round();
     look_count++;
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     size_t total = purge_free(bytes, true);
@@ -267,7 +239,7 @@ static bool may_split(struct td_segment *segment) {
     if (!td_load_relaxed(&segment->run.is_huge))
         return true;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    bool may = segment->whole_since != look_count && td_segment_used_bytes(segment) <= HUGE_USED_MAX * TD_PAGE_BYTES;
+    bool may = segment->whole_since != look_count && td_segment_used_bytes(segment) <= TD_HUGE_USED_MAX_PAGES * TD_PAGE_BYTES;
     segment->whole_since = may ? 0 : look_count;
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     return may;
@@ -298,27 +270,27 @@ size_t td_backend_purge_pages(uintptr_t address, size_t bytes) {
 }
 
 // A window ends: finds what stayed free all the time, at the ticks and at the peak between them.
-static void begin_window_locked(uint64_t now_ms, size_t dirty) {
+static void begin_window_locked(uint64_t now_ms, size_t purgeable) {
     size_t needed_at_peak = td_backend_used_peak_bytes - td_backend_used_bytes;
-    surplus = td_min(window_least_dirty, dirty > needed_at_peak ? dirty - needed_at_peak : 0);
+    surplus = td_min(window_least, purgeable > needed_at_peak ? purgeable - needed_at_peak : 0);
     // Giving gigabytes back takes as long as thousands of allocations: not all within one of them.
     uint64_t ticks = td_load_relaxed(&decay_ms) / (8 * TD_TICK_MS);
     surplus_step = surplus / (ticks != 0 ? ticks : 1) + 1;
     window_start_ms = now_ms;
-    window_least_dirty = dirty;
+    window_least = purgeable;
     td_backend_used_peak_bytes = td_backend_used_bytes;
     look_count++;
 }
 
 // What is to go back at this tick.
 static size_t take_step_locked(uint64_t now_ms) {
-    size_t dirty = td_purge_dirty_bytes();
-    window_least_dirty = td_min(window_least_dirty, dirty);
-    surplus = td_min(surplus, dirty);
+    size_t purgeable = td_purge_purgeable_bytes();
+    window_least = td_min(window_least, purgeable);
+    surplus = td_min(surplus, purgeable);
     // Another thread that read the clock later may have been here before.
     uint64_t elapsed_ms = now_ms > window_start_ms ? now_ms - window_start_ms : 0;
     if (elapsed_ms >= td_load_relaxed(&decay_ms))
-        begin_window_locked(now_ms, dirty);
+        begin_window_locked(now_ms, purgeable);
     size_t step = td_min(surplus, surplus_step);
     surplus -= step;
     return step;

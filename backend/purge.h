@@ -9,8 +9,8 @@
 // Bytes given back since the start. Statistic.
 size_t td_purge_total_bytes(void);
 
-// Bytes that are free and may be resident. The lock is held.
-size_t td_purge_dirty_bytes(void);
+// Bytes that are free, may be resident, and go back if nothing is refused. The lock is held.
+size_t td_purge_purgeable_bytes(void);
 
 #pragma GCC visibility pop
 

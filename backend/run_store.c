@@ -114,15 +114,16 @@ static bool grow_by(size_t segments) {
     if (memory == NULL)
         return false;
     // Where the system hands out hugepages unasked, a small heap would be resident by the megabyte.
-    if (hugepages != TD_HUGEPAGES_ALWAYS)
-        td_os_advise_hugepages(memory, bytes, false);
+    bool is_place = hugepages == TD_HUGEPAGES_ALWAYS;
+    td_os_advise_hugepages(memory, bytes, is_place);
     if (!td_page_map_cover((uintptr_t)memory, bytes) || !td_run_store_enter()) {
         td_os_unmap(memory, bytes);
         return false;
     }
     struct td_segment_run *run = td_run_take_spare();
-    *run = (struct td_segment_run){.base = (uintptr_t)memory, .segments = segments, .state = TD_RUN_CLEAN};
-    td_page_map_set_place(run->base, segments, false);
+    *run = (struct td_segment_run){
+        .base = (uintptr_t)memory, .segments = segments, .state = TD_RUN_CLEAN, .is_huge = is_place};
+    td_page_map_set_place(run->base, segments, is_place);
     td_run_add(run, TD_RUN_CLEAN, 0);
     td_run_store_leave();
     return true;

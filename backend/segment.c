@@ -2,12 +2,11 @@
 
 #include <string.h>
 
+#include "backend/purgeable.h"
 #include "base/atomic.h"
 #include "base/fatal.h"
 #include "base/minmax.h"
 #include "base/size_class.h"
-
-size_t td_segment_dirty_pages;
 
 // The first page from `page` on whose bit, after `flip`, is set; TD_SEGMENT_PAGES if none is.
 static size_t next_bit(const uint64_t *words, uint64_t flip, size_t page) {
@@ -74,9 +73,15 @@ static size_t find_free(const struct td_segment *segment, size_t pages, size_t a
     return TD_SEGMENT_PAGES;
 }
 
+// Behind each change of what it looks at.
+static void count_purgeable(struct td_segment *segment) {
+    bool stays = segment->run.is_huge && segment->used_pages > TD_HUGE_USED_MAX_PAGES;
+    td_purgeable_set(segment, stays ? 0 : segment->dirty_free);
+}
+
 static void set_dirty_free(struct td_segment *segment, size_t pages) {
-    td_segment_dirty_pages += pages - segment->dirty_free;
     segment->dirty_free = (uint16_t)pages;
+    count_purgeable(segment);
 }
 
 static bool take_pages(struct td_segment *segment, size_t page, size_t pages) {
@@ -106,7 +111,7 @@ void td_segment_init(struct td_segment *segment, uintptr_t base, bool is_dirty) 
     segment->rebuilds = 0;
     segment->is_split = false;
     segment->is_pinned = false;
-    segment->tried_in = 0;
+    segment->turn = 0;
     segment->whole_since = 0;
     segment->longest_free = TD_SEGMENT_PAGES;
     set_dirty_free(segment, is_dirty ? TD_SEGMENT_PAGES : 0);
@@ -200,6 +205,11 @@ size_t td_segment_large_bytes(const struct td_segment *segment) {
         if (segment->spans[page].state == TD_SPAN_LARGE)
             bytes += segment->spans[page].pages * TD_PAGE_BYTES;
     return bytes;
+}
+
+void td_segment_set_huge(struct td_segment *segment, bool is_huge) {
+    td_store_relaxed(&segment->run.is_huge, is_huge);
+    count_purgeable(segment);
 }
 
 void td_segment_set_dirty(struct td_segment *segment) {

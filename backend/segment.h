@@ -9,7 +9,7 @@
 //   large          one object of more than half a segment
 //   spans          a single segment that is cut into spans; its run is the first member of its `struct td_segment`
 //
-// Functions here know one segment only, but for one sum, take no lock, and are called with the backend's lock held.
+// Functions here know one segment only, take no lock, and are called with the backend's lock held.
 #ifndef BACKEND_SEGMENT_H_
 #define BACKEND_SEGMENT_H_
 
@@ -68,10 +68,13 @@ struct td_segment {
     uint16_t longest_free;                 // pages in the longest free run
     uint16_t list;                         // the page heap's: `longest_free` when it was listed last
     uint16_t dirty_free;                   // pages that are dirty and not used
+    uint16_t purgeable;                    // of those, how many may go back: none of a hugepage that is much used
     uint8_t rebuilds;                      // see td_backend_rebuilds; written with the lock, others read it
     bool is_split;                         // was a hugepage until the purge split it, or is to become one now
     bool is_pinned;                        // stays a segment though its last span is freed
-    uint64_t tried_in;                     // the last round of the purge that left some of it dirty; or 0
+    uint64_t turn;                         // the last round of the purge that it had its turn in; or 0
+    struct td_segment *purgeable_next;     // the list of purgeable.h that it is in
+    struct td_segment *purgeable_prev;
     uint64_t whole_since;                  // when it was looked at and seen as a hugepage much in use; or 0
     uint64_t used[TD_SEGMENT_WORDS];       // a bit per page
     uint64_t dirty[TD_SEGMENT_WORDS];      // a bit per page, set: was handed out since it was last clean
@@ -87,15 +90,18 @@ static inline struct td_segment *td_segment_of_run(struct td_segment_run *run) {
     return (struct td_segment *)run;
 }
 
+static inline uintptr_t td_run_end(const struct td_segment_run *run) {
+    return run->base + run->segments * TD_SEGMENT_BYTES;
+}
+
 // The segment of a span that is in use.
 static inline struct td_segment *td_segment_of_span(const struct td_span *span) {
     const struct td_span *first = span - (span->start >> TD_PAGE_SHIFT) % TD_SEGMENT_PAGES;
     return (struct td_segment *)((uintptr_t)first - offsetof(struct td_segment, spans));
 }
 
-// The sum of `dirty_free` of all segments, since each tick asks for it: there may be tens of thousands. Guarded by the
-// backend's lock.
-extern size_t td_segment_dirty_pages;
+// A hugepage with more pages in use than this one stays whole.
+#define TD_HUGE_USED_MAX_PAGES (TD_SEGMENT_PAGES / 4)
 
 // Makes `segment` describe an empty segment at `base`. With `is_dirty` its pages may hold anything, else zeros. The
 // descriptor is all zeros, or one that has ended.
@@ -127,6 +133,9 @@ void td_segment_release_pages(struct td_segment *segment, size_t page, size_t pa
 size_t td_segment_used_bytes(const struct td_segment *segment);
 // Bytes of its large objects.
 size_t td_segment_large_bytes(const struct td_segment *segment);
+
+// Whether the segment is a place for hugepages.
+void td_segment_set_huge(struct td_segment *segment, bool is_huge);
 
 // All of the segment is resident.
 void td_segment_set_dirty(struct td_segment *segment);

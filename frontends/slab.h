@@ -215,8 +215,8 @@ static inline bool td_slab_swapped_bin(const struct td_slab *slab, size_t class_
     return true;
 }
 
-// The slow path of an allocation: swaps the stacks, or fetches a batch and keeps all but one of its
-// objects, and grows a bin that is often empty. NULL if there is no memory.
+// The slow path of an allocation: swaps the stacks, or fetches a batch and keeps all but one of its objects, and grows a
+// bin that is often empty. NULL if there is no memory.
 void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index);
 
 // The slow path of a free: makes room in the bin, by growing it or by returning what was unused for longest, and
@@ -310,8 +310,8 @@ static inline uint64_t td_slab_slow_paths(const struct td_slab *slab) {
     return td_load_relaxed(&slab->refills) + td_load_relaxed(&slab->flushes);
 }
 
-// Counts a swap. Whether it is time for `td_frontend_maintain`: a program that does little may
-// walk no other slow path for long.
+// Counts a swap. Whether it is time for `td_frontend_maintain`: a program that does little may walk no other slow path
+// for long.
 static inline bool td_slab_count_swap(struct td_slab *slab) {
     uint32_t swaps = td_load_relaxed(&slab->swaps) + 1;
     td_store_relaxed(&slab->swaps, swaps);

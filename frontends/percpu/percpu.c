@@ -68,7 +68,7 @@ static struct td_slab *install_slab(uint32_t index) {
         return NULL;
     td_lock_acquire(&maker.lock, TD_RANK_REGISTRY);
     if (all_slabs[index] == NULL && !td_load_relaxed(&is_checked)) {
-        all_slabs[index] = slab;
+        td_store_release(&all_slabs[index], slab);
         publish_slab(index, slab);
         if (index >= slab_end)
             td_store_release(&slab_end, index + 1);
@@ -246,8 +246,7 @@ void td_frontend_flush(void) {
 }
 
 // Empties the slab of a CPU from outside: takes it out of the table, waits until no sequence can be on it any more, and
-// puts it back. Sequences that start meanwhile find none and go past the caches. The caller holds
-// the maintenance lock.
+// puts it back. Sequences that start meanwhile find none and go past the caches. The caller holds the maintenance lock.
 static void drain_slab(uint32_t index) {
     struct td_slab *slab = published_slab(index);
     if (slab == NULL || td_slab_cached_bytes(slab) == 0)

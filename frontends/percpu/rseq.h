@@ -73,8 +73,8 @@ extern struct td_percpu td_percpu;
 extern struct td_slab td_no_slab;
 
 // The index that areas of Tandem's own have which are not registered. Others name a CPU that the kernel may have, which
-// td_area_init makes sure to be less. The C library registers each thread's area or ends the process; that none
-// is unregistered while its thread lives, or threads are made by one that did so, is taken for granted. So is that the
+// td_area_init makes sure to be less. The C library registers each thread's area or ends the process; that none is
+// unregistered while its thread lives, or threads are made by one that did so, is taken for granted. So is that the
 // process does not go on under a kernel that may have more CPUs, as after a restore from a checkpoint.
 #define TD_NO_INDEX TD_MAX_CPUS
 

@@ -5,6 +5,7 @@
 // Beyond, a slab has to be worth its first refills: a thread uses a stash and the locked slabs until it has made some
 // calls; one that is exiting, the locked slabs alone.
 #define _GNU_SOURCE
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
@@ -132,11 +133,11 @@ static struct attachment attach(bool frees) {
         }
         has_called = true;
         td_budget_add_thread();
-        // For `thread_exits` to be called. Without, a slab would be lost, so the thread gets none.
-        if (pthread_setspecific(exit_key, &no_slab) != 0) {
-            is_exiting = true;
-            td_budget_remove_thread();
-        }
+        // For `thread_exits` to be called. Without, a slab would be lost, so the thread has none from here on.
+        int saved_errno = errno;
+        if (pthread_setspecific(exit_key, &no_slab) != 0)
+            thread_exits(NULL);
+        errno = saved_errno;
         // It may have allocated, and so come here before.
         if (td_thread_slab != &no_slab)
             return (struct attachment){&td_slab_plain_ops, td_thread_slab};

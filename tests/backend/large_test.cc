@@ -226,9 +226,17 @@ TEST_F(large_hugepages, are_not_where_an_object_ends) {
 TEST_F(large_hugepages, are_where_an_object_ends_too_with_the_option_always) {
     td_backend_set_hugepages(TD_HUGEPAGES_ALWAYS);
     char *memory = allocate(4 * mib + 1);
-    EXPECT_TRUE(td_page_map_is_place(reinterpret_cast<uintptr_t>(memory)));
-    EXPECT_TRUE(td_page_map_is_place(reinterpret_cast<uintptr_t>(memory) + 4 * mib));
+    for (size_t offset : {0 * mib, 4 * mib}) {
+        EXPECT_TRUE(td_page_map_is_place(reinterpret_cast<uintptr_t>(memory) + offset));
+        EXPECT_TRUE(wants_hugepages(memory, offset));
+    }
     deallocate(memory);
+    memory = allocate(1500 * kib);
+    EXPECT_NE(td_page_map_run(memory)->tail, TD_TAIL_CLEAN) << "the kernel may fill it";
+    char *grown = static_cast<char *>(td_large_resize(memory, 3500 * kib));
+    EXPECT_EQ(grown, memory);
+    EXPECT_NE(td_page_map_run(memory)->tail, TD_TAIL_CLEAN);
+    deallocate(grown);
     td_backend_set_hugepages(TD_HUGEPAGES_AUTO);
 }
 
@@ -247,6 +255,23 @@ TEST_F(large_hugepages, are_for_what_an_object_grows_by) {
     ASSERT_NE(grown, nullptr);
     EXPECT_TRUE(wants_hugepages(grown, 4 * mib));
     EXPECT_TRUE(wants_hugepages(grown, 8 * mib - 1));
+    deallocate(grown);
+}
+
+TEST_F(large_hugepages, are_where_they_were_though_pages_could_not_be_moved) {
+    char *memory = allocate(4 * mib);
+    memset(memory, 1, 4 * mib);
+    make_heap_large();
+    keep(allocate(2 * mib));
+    fake_os::let_moves(fake_os::moves::are_refused);
+    char *grown = static_cast<char *>(td_large_resize(memory, 64 * mib));
+    ASSERT_NE(grown, nullptr);
+    ASSERT_NE(grown, memory);
+    for (size_t offset = 0; offset < 64 * mib; offset += TD_SEGMENT_BYTES) {
+        EXPECT_EQ(td_page_map_is_place(reinterpret_cast<uintptr_t>(grown) + offset), wants_hugepages(grown, offset))
+            << offset;
+    }
+    EXPECT_TRUE(wants_hugepages(grown, 62 * mib));
     deallocate(grown);
 }
 

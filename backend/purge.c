@@ -173,8 +173,8 @@ static bool purge_next_segment(struct purge *purge) {
         bool is_clean = purge_range_locked(segment, page, pages);
         purge->purged += is_clean ? pages * TD_PAGE_BYTES : 0;
         purge->refusals -= !is_clean;
-        // It may be dirty again before the round ends. (On demand each has one turn: the purge must come to an end while
-        // others free.)
+        // It may be dirty again before the round ends. (On demand each has one turn: the purge must come to an end
+        // while others free.)
         if (segment->dirty_free == 0 && !purge->is_on_demand)
             td_purgeable_forget_turn(segment);
         bool is_last = segment->used_pages == 0;
@@ -193,8 +193,7 @@ static bool purge_next_segment(struct purge *purge) {
 static size_t purge_free(size_t bytes, bool is_on_demand) {
     size_t refusals = is_on_demand ? SIZE_MAX : REFUSALS_PER_TICK;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    struct purge purge = {
-        .number = ++purge_count, .bytes = bytes, .refusals = refusals, .is_on_demand = is_on_demand};
+    struct purge purge = {.number = ++purge_count, .bytes = bytes, .refusals = refusals, .is_on_demand = is_on_demand};
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     while (purge.purged < bytes && purge.refusals != 0 && purge_run(&purge)) {
         // The next one.
@@ -239,7 +238,8 @@ static bool may_split(struct td_segment *segment) {
     if (!td_load_relaxed(&segment->run.is_huge))
         return true;
     td_lock_acquire(&td_backend_lock, TD_RANK_BACKEND);
-    bool may = segment->whole_since != look_count && td_segment_used_bytes(segment) <= TD_HUGE_USED_MAX_PAGES * TD_PAGE_BYTES;
+    bool may =
+        segment->whole_since != look_count && td_segment_used_bytes(segment) <= TD_HUGE_USED_MAX_PAGES * TD_PAGE_BYTES;
     segment->whole_since = may ? 0 : look_count;
     td_lock_release(&td_backend_lock, TD_RANK_BACKEND);
     return may;

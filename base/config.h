@@ -83,12 +83,14 @@
 #define TD_SLAB_BUDGET_FIRST_BYTES ((size_t)16 << 10)
 // No slab in use has a budget of less, whatever the sum.
 #define TD_SLAB_BUDGET_MIN_BYTES ((size_t)4 << 10)
-// A budget beyond this one has to be justified: by much memory in use, or by a bin that gets no slots.
+// A budget beyond this one has to be justified: by much memory in use, or by what it costs to do without.
 #define TD_SLAB_BUDGET_SMALL_BYTES ((size_t)64 << 10)
 // Much is in use if it is so many times what would be cached with the larger budget.
 #define TD_MUCH_IN_USE_TIMES 2
-// A bin gets no slots too often if one of so many slow paths is for want of the first ones.
+// Bins lack capacity too often if one of so many slow paths is for want of it.
 #define TD_UNSERVED_SHARE 8
+// Each of those adds so much to the budget that it justifies.
+#define TD_UNSERVED_EARNS_BYTES ((size_t)128)
 // Each slow path adds so much to the budget that a slab may claim: a thread that seldom walks one does with little.
 #define TD_SLOW_PATH_EARNS_BYTES ((size_t)1 << 10)
 // Up to so many threads for each CPU are few: they get a slab at their first call, and may have TD_SLAB_BUDGET_BYTES.

@@ -89,7 +89,7 @@ struct td_slab {
     int64_t balance_bytes;   // statistic; fetched from the middle end less returned to it, since `td_slab_reset`
     uint64_t refills;        // statistic; slow paths of allocations, swaps not counted
     uint64_t flushes;        // statistic; slow paths of frees, swaps not counted
-    uint64_t unserved;       // statistic; slow paths that were for want of a bin's first slots
+    uint64_t unserved;       // statistic; slow paths for want of capacity that the budget did not allow
     uint64_t activity_seen;  // guarded by the maintenance lock; `activity` at the last tick
     uint32_t idle_ticks;     // ticks without use; guarded by the maintenance lock, of a warm slab by the registry's
     uint32_t swaps;          // a hint; swaps that the front end made itself: see `td_slab_count_swap`
@@ -215,8 +215,8 @@ static inline bool td_slab_swapped_bin(const struct td_slab *slab, size_t class_
     return true;
 }
 
-// The slow path of an allocation: swaps the stacks, or fetches a batch and keeps all but one of its objects, and grows a
-// bin that is often empty. NULL if there is no memory.
+// The slow path of an allocation: swaps the stacks, or fetches a batch and keeps all but one of its objects, and grows
+// a bin that is often empty. NULL if there is no memory.
 void *td_slab_refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index);
 
 // The slow path of a free: makes room in the bin, by growing it or by returning what was unused for longest, and

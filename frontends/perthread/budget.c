@@ -46,6 +46,14 @@ static bool has_much_in_use(const struct td_slab *slab, size_t bytes, size_t thr
     return TD_MUCH_IN_USE_TIMES * bytes <= (uint64_t)(balance < 0 ? -balance : balance);
 }
 
+// Whether the budget is what costs one slow path, or swap, of TD_UNSERVED_SHARE or more; and if no bin goes without
+// slots for that, whether these were so many that a larger one is worth its memory.
+static bool is_too_small(const struct td_slab *slab, bool lacks_slots) {
+    uint64_t slow_paths = td_slab_slow_paths(slab) + td_load_relaxed(&slab->swaps);
+    return slab->unserved * TD_UNSERVED_SHARE >= slow_paths &&
+           (lacks_slots || slab->unserved * TD_UNSERVED_EARNS_BYTES >= slab->budget_bytes);
+}
+
 // Whether so many threads are few enough for as much each. With some more than a few it falls fast, but not at once.
 static bool may_few_have(size_t bytes, size_t threads) {
     return bytes * threads * threads <= 2 * TD_SLAB_BUDGET_BYTES * few_threads * few_threads;
@@ -60,13 +68,11 @@ void td_budget_claim(struct td_slab *slab, size_t class_index) {
     if ((!is_used && !lacks_slots) || budget >= TD_SLAB_BUDGET_BYTES)
         return;
     // Each bin grows with a few slow paths of its own; the slab as a whole is to have had enough of them.
-    uint64_t slow_paths = td_slab_slow_paths(slab);
-    if (slow_paths * TD_SLOW_PATH_EARNS_BYTES < budget)
+    if (td_slab_slow_paths(slab) * TD_SLOW_PATH_EARNS_BYTES < budget)
         return;
     size_t threads = td_load_relaxed(&thread_count);
     bool has_much = has_much_in_use(slab, 2 * budget, threads);
-    bool is_starved = lacks_slots && slab->unserved * TD_UNSERVED_SHARE >= slow_paths + td_load_relaxed(&slab->swaps);
-    if (2 * budget > TD_SLAB_BUDGET_SMALL_BYTES && !has_much && !is_starved)
+    if (2 * budget > TD_SLAB_BUDGET_SMALL_BYTES && !has_much && !is_too_small(slab, lacks_slots))
         return;
     // Its share, or what few may have, whatever others have claimed.
     bool may_exceed = 2 * budget * threads <= total_budget_bytes || (has_much && may_few_have(2 * budget, threads));

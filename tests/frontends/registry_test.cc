@@ -279,15 +279,30 @@ TEST_F(registry, a_budget_that_is_too_small_for_what_a_thread_allocates_all_the_
     EXPECT_EQ(budget_where_slots_are_missed(2 * TD_UNSERVED_SHARE), size_t{TD_SLAB_BUDGET_SMALL_BYTES});
 }
 
-TEST_F(registry, a_budget_does_not_grow_for_small_objects_where_large_ones_lack_slots) {
+// The budget of a slab, with nothing in use, after so many slow paths for want of capacity, and `others` for each.
+size_t budget_where_capacity_is_missed(size_t count, uint32_t others) {
     struct td_slab *slab = begin_thread();
-    for (int i = 0; i < 1000; i++) {
+    slab->refills += TD_SLAB_BUDGET_SMALL_BYTES / TD_SLOW_PATH_EARNS_BYTES;
+    claim_all(slab);
+    EXPECT_EQ(slab->budget_bytes, size_t{TD_SLAB_BUDGET_SMALL_BYTES});
+    for (size_t i = 0; i < count; i++) {
         slab->refills++;
         slab->unserved++;
+        slab->swaps += others;
         claim(slab);
     }
-    EXPECT_EQ(slab->budget_bytes, size_t{TD_SLAB_BUDGET_SMALL_BYTES});
+    size_t budget = slab->budget_bytes;
     retire_thread(slab);
+    return budget;
+}
+
+TEST_F(registry, a_budget_that_small_objects_miss_capacity_for_grows_by_what_that_has_cost) {
+    constexpr size_t small_bytes = TD_SLAB_BUDGET_SMALL_BYTES;
+    constexpr size_t count = small_bytes / TD_UNSERVED_EARNS_BYTES;
+    EXPECT_EQ(budget_where_capacity_is_missed(count / 2, 0), small_bytes);
+    EXPECT_EQ(budget_where_capacity_is_missed(count, 0), 2 * small_bytes);
+    EXPECT_EQ(budget_where_capacity_is_missed(8 * count, TD_UNSERVED_SHARE - 2), 16 * small_bytes);
+    EXPECT_EQ(budget_where_capacity_is_missed(8 * count, TD_UNSERVED_SHARE), small_bytes) << "one of nine";
 }
 
 // So many threads at once, which in turns claim what they may, and have walked slow paths enough for all there is.

@@ -39,7 +39,7 @@ TEST(front_end, says_in_one_line_why) {
     EXPECT_EQ(reason.find('\n'), std::string::npos) << reason;
 }
 
-TEST(front_end, answers_the_same_before_and_after_use) {
+TEST(front_end, stays_in_its_mode) {
     std::string before = tandem_mode();
     for (int i = 0; i < 10000; i++) {
         free(opaque(malloc(100)));

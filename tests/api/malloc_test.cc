@@ -1,10 +1,13 @@
 // malloc and free, and what every function that allocates must do alike.
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <set>
 #include <string>
 #include <utility>
+
+#include <unistd.h>
 
 #include "tests/api/every_allocation.h"
 #include "gtest/gtest.h"
@@ -132,16 +135,42 @@ TEST(malloc, two_to_the_40_bytes_come_or_do_not_but_errno_tells) {
     free(object);
 }
 
-// Of glibc, not of every C library.
+// Weak, as the C library may lack them.
 extern "C" void *__libc_malloc(size_t size) __attribute__((weak));
 extern "C" void __libc_free(void *pointer) __attribute__((weak));
+extern "C" void *__libc_calloc(size_t count, size_t size) __attribute__((weak));
+extern "C" void *__libc_realloc(void *pointer, size_t size) __attribute__((weak));
+extern "C" void *__libc_memalign(size_t alignment, size_t size) __attribute__((weak));
+extern "C" void *__libc_valloc(size_t size) __attribute__((weak));
+extern "C" void *__libc_pvalloc(size_t size) __attribute__((weak));
 
-TEST(malloc, under_its_other_name_is_the_same) {
-    if (__libc_malloc == nullptr || __libc_free == nullptr) {
-        GTEST_SKIP() << "this C library has no other name for it";
+TEST(malloc, under_other_names_is_the_same) {
+    if (!variant_is_tandem) {
+        GTEST_SKIP() << "a C library may have other names or none";
     }
-    free(opaque(__libc_malloc(100)));
-    __libc_free(opaque(malloc(100)));
+    constexpr size_t size = size_t{3} << 20;
+    const auto expect_own = [&](void *object, size_t alignment) {
+        ASSERT_NE(object, nullptr);
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(object) % alignment, 0u);
+        EXPECT_GE(malloc_usable_size(object), size);
+        memset(object, 1, size);
+        size_t before = bytes_in_use();
+        __libc_free(opaque(object));
+        EXPECT_LE(bytes_in_use() + size, before);
+    };
+    size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    expect_own(__libc_malloc(size), 16);
+    expect_own(__libc_realloc(malloc(100), size), 16);
+    expect_own(__libc_memalign(size_t{1} << 20, size), size_t{1} << 20);
+    expect_own(__libc_valloc(size), page);
+    expect_own(__libc_pvalloc(size - 1), page);
+    free(opaque(malloc(size)));
+    void *zeros = opaque(__libc_calloc(size / 8, 8));
+    ASSERT_NE(zeros, nullptr);
+    EXPECT_EQ(*static_cast<char *>(zeros), 0);
+    EXPECT_EQ(memcmp(zeros, static_cast<char *>(zeros) + 1, size - 1), 0);
+    expect_own(zeros, 16);
+    EXPECT_EQ(opaque(__libc_calloc(SIZE_MAX / 2, 4)), nullptr);
 }
 
 TEST(free, of_null_does_nothing) {

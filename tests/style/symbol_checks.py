@@ -7,7 +7,8 @@ import subprocess
 
 MALLOC_FAMILY = frozenset("""malloc free calloc realloc reallocarray memalign aligned_alloc posix_memalign valloc
     pvalloc cfree malloc_usable_size malloc_trim mallinfo mallinfo2 malloc_info malloc_stats mallopt free_sized
-    free_aligned_sized""".split())
+    free_aligned_sized __libc_malloc __libc_free __libc_calloc __libc_realloc __libc_memalign __libc_valloc
+    __libc_pvalloc""".split())
 
 TANDEM_API = frozenset("""tandem_version tandem_front_end tandem_mode tandem_index tandem_mode_reason tandem_flush
     tandem_release_memory tandem_alloc_at_least tandem_get_stats tandem_stats_text tandem_stats_json""".split())
@@ -19,8 +20,7 @@ _DELETE_SUFFIXES = ["Pv", "PvRKSt9nothrow_t", "PvSt11align_val_t", "PvSt11align_
 OPERATORS = frozenset(["_Zn" + kind + suffix for kind in "wa" for suffix in _NEW_SUFFIXES] +
                       ["_Zd" + kind + suffix for kind in "la" for suffix in _DELETE_SUFFIXES])
 
-_OPTIONAL = re.compile(
-    r"(__libc_(malloc|free|calloc|realloc|memalign|valloc|pvalloc)|__size_returning_new\w*|tandem_\w+)$")
+_OPTIONAL = re.compile(r"(__size_returning_new\w*|tandem_\w+)$")
 _ARCHIVE_NAMES = re.compile(r"(td_\w+|tandem_\w+)$")
 
 LAYER_FOLDERS = ["allocator", "frontends", "middle", "backend", "base"]

@@ -87,10 +87,12 @@
 #define TD_SLAB_BUDGET_SMALL_BYTES ((size_t)64 << 10)
 // Much is in use if it is so many times what would be cached with the larger budget.
 #define TD_MUCH_IN_USE_TIMES 2
-// Bins lack capacity too often if one of so many slow paths is for want of it.
+// A bin gets no slots too often if one of so many slow paths is for want of the first ones.
 #define TD_UNSERVED_SHARE 8
-// Each of those adds so much to the budget that it justifies.
-#define TD_UNSERVED_EARNS_BYTES ((size_t)128)
+// Each slow path of a bin that is empty and full in turns justifies so much of a budget, where there are so many of
+// them in a millisecond or more: then they take some hundredths of the time.
+#define TD_CRAMPED_EARNS_BYTES ((size_t)16)
+#define TD_CRAMPED_PER_MS 500
 // Each slow path adds so much to the budget that a slab may claim: a thread that seldom walks one does with little.
 #define TD_SLOW_PATH_EARNS_BYTES ((size_t)1 << 10)
 // Up to so many threads for each CPU are few: they get a slab at their first call, and may have TD_SLAB_BUDGET_BYTES.

@@ -155,9 +155,9 @@ static void tick(const struct td_slab *slab) {
 }
 
 // A slow path for want of capacity: the bin that could not grow is empty and full in turns.
-static void note_unserved(struct td_slab *slab, size_t class_index, const struct td_bin_view *view) {
+static void note_cramped(struct td_slab *slab, size_t class_index, const struct td_bin_view *view) {
     if (view->capacity < td_class_info[class_index].bin_max)
-        td_store_relaxed(&slab->unserved, td_load_relaxed(&slab->unserved) + 1);
+        td_store_relaxed(&slab->cramped, td_load_relaxed(&slab->cramped) + 1);
 }
 
 static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index) {
@@ -172,7 +172,7 @@ static void *refill(const struct td_slab_ops *ops, struct td_slab *slab, size_t 
                     grow_bin(ops, slab, class_index, &view, td_max(2 * view.capacity, TD_BIN_MIN));
     bool has_many_frees = view.free_count > view.capacity / 2;
     if (!is_grown && ((was_full && is_empty) || has_many_frees))
-        note_unserved(slab, class_index, &view);
+        note_cramped(slab, class_index, &view);
     // The stacks of a bin that has what it may hold swap with less: more would be turned away again.
     if (!is_grown && has_many_frees) {
         void *object = td_slab_swap_and_pop(ops, slab, class_index);
@@ -269,7 +269,7 @@ void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_
     bool is_grown = (!was_full || view.capacity < TD_BIN_MAX) &&
                     grow_bin(ops, slab, class_index, &view, td_max(2 * view.capacity, TD_BIN_MIN));
     if (!is_grown && !was_full)
-        note_unserved(slab, class_index, &view);
+        note_cramped(slab, class_index, &view);
     bool is_one_way = false;
     if (!is_grown && td_class_has_two_stacks(class_index))
         is_one_way = make_room(ops, slab, class_index, &view, was_one_way);

@@ -89,7 +89,10 @@ struct td_slab {
     int64_t balance_bytes;   // statistic; fetched from the middle end less returned to it, since `td_slab_reset`
     uint64_t refills;        // statistic; slow paths of allocations, swaps not counted
     uint64_t flushes;        // statistic; slow paths of frees, swaps not counted
-    uint64_t unserved;       // statistic; slow paths for want of capacity that the budget did not allow
+    uint64_t unserved;       // statistic; slow paths that were for want of a bin's first slots
+    uint64_t cramped;        // statistic; slow paths of bins that are empty and full in turns, and could not grow
+    uint64_t cramped_seen;   // a hint; `cramped` when the budget was last thought of as too small for that
+    uint64_t cramped_ms;     // a hint; when that was
     uint64_t activity_seen;  // guarded by the maintenance lock; `activity` at the last tick
     uint32_t idle_ticks;     // ticks without use; guarded by the maintenance lock, of a warm slab by the registry's
     uint32_t swaps;          // a hint; swaps that the front end made itself: see `td_slab_count_swap`

@@ -75,6 +75,10 @@ void *td_middle_alloc_metadata(size_t bytes, size_t alignment) {
     return td_metadata_alloc(bytes, alignment);
 }
 
+uint64_t td_middle_clock_ms(void) {
+    return td_os_clock_ms();
+}
+
 bool td_middle_tick_is_due(uint64_t *now_ms) {
     uint64_t now = td_os_clock_ms();
     uint64_t last = td_load_relaxed(&last_tick_ms);

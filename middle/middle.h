@@ -33,6 +33,8 @@ void *td_middle_alloc_metadata(size_t bytes, size_t alignment);
 
 // True at most once in `TD_TICK_MS`: then it is time for a maintenance, at the time `*now_ms`.
 bool td_middle_tick_is_due(uint64_t *now_ms);
+// The clock that tells: monotonic and coarse, in ms.
+uint64_t td_middle_clock_ms(void);
 
 // Moves to the spans what the transfer caches did not need since the last call, and has the back end purge. By one
 // thread at a time, and not while another purges.

@@ -46,12 +46,18 @@ static bool has_much_in_use(const struct td_slab *slab, size_t bytes, size_t thr
     return TD_MUCH_IN_USE_TIMES * bytes <= (uint64_t)(balance < 0 ? -balance : balance);
 }
 
-// Whether the budget is what costs one slow path, or swap, of TD_UNSERVED_SHARE or more; and if no bin goes without
-// slots for that, whether these were so many that a larger one is worth its memory.
-static bool is_too_small(const struct td_slab *slab, bool lacks_slots) {
-    uint64_t slow_paths = td_slab_slow_paths(slab) + td_load_relaxed(&slab->swaps);
-    return slab->unserved * TD_UNSERVED_SHARE >= slow_paths &&
-           (lacks_slots || slab->unserved * TD_UNSERVED_EARNS_BYTES >= slab->budget_bytes);
+// Whether bins that are empty and full in turns have cost as many slow paths as a larger budget is worth, and in so
+// short a time that they matter.
+static bool is_cramped(struct td_slab *slab) {
+    uint64_t cramped = td_load_relaxed(&slab->cramped);
+    uint64_t count = cramped - slab->cramped_seen;
+    if (count * TD_CRAMPED_EARNS_BYTES < slab->budget_bytes)
+        return false;
+    uint64_t now_ms = td_middle_clock_ms();
+    uint64_t elapsed_ms = now_ms - slab->cramped_ms;
+    slab->cramped_seen = cramped;
+    slab->cramped_ms = now_ms;
+    return elapsed_ms * TD_CRAMPED_PER_MS <= count;
 }
 
 // Whether so many threads are few enough for as much each. With some more than a few it falls fast, but not at once.
@@ -68,11 +74,13 @@ void td_budget_claim(struct td_slab *slab, size_t class_index) {
     if ((!is_used && !lacks_slots) || budget >= TD_SLAB_BUDGET_BYTES)
         return;
     // Each bin grows with a few slow paths of its own; the slab as a whole is to have had enough of them.
-    if (td_slab_slow_paths(slab) * TD_SLOW_PATH_EARNS_BYTES < budget)
+    uint64_t slow_paths = td_slab_slow_paths(slab);
+    if (slow_paths * TD_SLOW_PATH_EARNS_BYTES < budget)
         return;
     size_t threads = td_load_relaxed(&thread_count);
     bool has_much = has_much_in_use(slab, 2 * budget, threads);
-    if (2 * budget > TD_SLAB_BUDGET_SMALL_BYTES && !has_much && !is_too_small(slab, lacks_slots))
+    bool is_starved = lacks_slots && slab->unserved * TD_UNSERVED_SHARE >= slow_paths + td_load_relaxed(&slab->swaps);
+    if (2 * budget > TD_SLAB_BUDGET_SMALL_BYTES && !has_much && !is_starved && !is_cramped(slab))
         return;
     // Its share, or what few may have, whatever others have claimed.
     bool may_exceed = 2 * budget * threads <= total_budget_bytes || (has_much && may_few_have(2 * budget, threads));

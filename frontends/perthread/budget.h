@@ -4,11 +4,10 @@
 //
 // A budget of more than TD_SLAB_BUDGET_SMALL_BYTES needs a reason. Either much is in use: the program's spans of small
 // objects take TD_MUCH_IN_USE_TIMES what all slabs would have then, those included that exited threads have left, or
-// the slab's balance is TD_MUCH_IN_USE_TIMES the new budget away from 0. Or the budget is too small: one of
-// TD_UNSERVED_SHARE slow paths or more, swaps included, was for want of capacity. Either for a bin's first slots, as
-// where a thread allocates and frees one large object after the other. Or for bins that are empty and full in turns, as
-// where it keeps little, but of many sizes: each such slow path then justifies TD_UNSERVED_EARNS_BYTES, about what
-// takes as long to be touched for the first time.
+// the slab's balance is TD_MUCH_IN_USE_TIMES the new budget away from 0. Or the budget is too small for a bin's first
+// slots, as where a thread allocates and frees one large object after the other: one of TD_UNSERVED_SHARE slow paths or
+// more, swaps included, was for want of them. Or bins are empty and full in turns, as where a thread keeps little, but
+// of many sizes: such slow paths each justify TD_CRAMPED_EARNS_BYTES, if there are TD_CRAMPED_PER_MS or more.
 #ifndef FRONTENDS_PERTHREAD_BUDGET_H_
 #define FRONTENDS_PERTHREAD_BUDGET_H_
 

@@ -75,6 +75,9 @@ static void push_spare(struct td_slab *slab) {
     slab->refills = 0;
     slab->flushes = 0;
     slab->unserved = 0;
+    slab->cramped = 0;
+    slab->cramped_seen = 0;
+    slab->cramped_ms = 0;
     slab->swaps = 0;
     slab->asked_at = 0;
     slab->next = spare_slabs;

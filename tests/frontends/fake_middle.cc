@@ -33,6 +33,7 @@ size_t objects_left = SIZE_MAX;
 size_t fetches_to_fail;
 std::atomic<size_t> maintenance_count;
 std::atomic<size_t> span_bytes;
+std::atomic<uint64_t> clock_ms;
 std::function<void()> at_return = [] {};
 
 // A slab never looks into an object, so none needs memory.
@@ -62,6 +63,10 @@ void fake_middle::during_returns(std::function<void()> action) {
 
 void fake_middle::set_span_bytes(size_t bytes) {
     span_bytes = bytes;
+}
+
+void fake_middle::set_clock_ms(uint64_t now_ms) {
+    clock_ms = now_ms;
 }
 
 void fake_middle::limit_objects(size_t count) {
@@ -134,6 +139,10 @@ void td_middle_return_checked(size_t class_index, void *const *objects, size_t c
 
 size_t td_middle_span_bytes(void) {
     return span_bytes;
+}
+
+uint64_t td_middle_clock_ms(void) {
+    return clock_ms;
 }
 
 void *td_middle_alloc_metadata(size_t bytes, size_t alignment) {

@@ -21,6 +21,8 @@ void during_returns(std::function<void()> action);
 
 // What `td_middle_span_bytes` says, from now on; 0 at first.
 void set_span_bytes(size_t bytes);
+// What its clock says, from now on; 0 at first.
+void set_clock_ms(uint64_t now_ms);
 
 // Fetches fail once so many more objects are out; SIZE_MAX for never.
 void limit_objects(size_t count);

@@ -279,16 +279,16 @@ TEST_F(registry, a_budget_that_is_too_small_for_what_a_thread_allocates_all_the_
     EXPECT_EQ(budget_where_slots_are_missed(2 * TD_UNSERVED_SHARE), size_t{TD_SLAB_BUDGET_SMALL_BYTES});
 }
 
-// The budget of a slab, with nothing in use, after so many slow paths for want of capacity, and `others` for each.
-size_t budget_where_capacity_is_missed(size_t count, uint32_t others) {
+// The budget of a slab, with nothing in use, after so many slow paths of bins that are empty and full in turns.
+size_t budget_of_cramped(size_t count, size_t per_ms) {
     struct td_slab *slab = begin_thread();
     slab->refills += TD_SLAB_BUDGET_SMALL_BYTES / TD_SLOW_PATH_EARNS_BYTES;
     claim_all(slab);
     EXPECT_EQ(slab->budget_bytes, size_t{TD_SLAB_BUDGET_SMALL_BYTES});
     for (size_t i = 0; i < count; i++) {
         slab->refills++;
-        slab->unserved++;
-        slab->swaps += others;
+        slab->cramped++;
+        fake_middle::set_clock_ms(1000 + i / per_ms);
         claim(slab);
     }
     size_t budget = slab->budget_bytes;
@@ -296,13 +296,15 @@ size_t budget_where_capacity_is_missed(size_t count, uint32_t others) {
     return budget;
 }
 
-TEST_F(registry, a_budget_that_small_objects_miss_capacity_for_grows_by_what_that_has_cost) {
+TEST_F(registry, a_budget_that_many_bins_need_more_of_grows_by_what_that_has_cost) {
     constexpr size_t small_bytes = TD_SLAB_BUDGET_SMALL_BYTES;
-    constexpr size_t count = small_bytes / TD_UNSERVED_EARNS_BYTES;
-    EXPECT_EQ(budget_where_capacity_is_missed(count / 2, 0), small_bytes);
-    EXPECT_EQ(budget_where_capacity_is_missed(count, 0), 2 * small_bytes);
-    EXPECT_EQ(budget_where_capacity_is_missed(8 * count, TD_UNSERVED_SHARE - 2), 16 * small_bytes);
-    EXPECT_EQ(budget_where_capacity_is_missed(8 * count, TD_UNSERVED_SHARE), small_bytes) << "one of nine";
+    constexpr size_t count = small_bytes / TD_CRAMPED_EARNS_BYTES;
+    constexpr size_t often = 2 * TD_CRAMPED_PER_MS;
+    // The first ones only tell when the time begins.
+    EXPECT_EQ(budget_of_cramped(2 * count - 1, often), small_bytes);
+    EXPECT_EQ(budget_of_cramped(2 * count, often), 2 * small_bytes);
+    EXPECT_EQ(budget_of_cramped(4 * count, often), 4 * small_bytes);
+    EXPECT_EQ(budget_of_cramped(100 * count, TD_CRAMPED_PER_MS / 2), small_bytes) << "too seldom to matter";
 }
 
 // So many threads at once, which in turns claim what they may, and have walked slow paths enough for all there is.

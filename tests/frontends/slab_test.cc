@@ -151,7 +151,7 @@ TEST_F(slab, bins_in_use_do_not_take_capacity_from_each_other_in_turns) {
 }
 
 // What a larger budget would save: not what only passes through.
-TEST_F(slab, counts_slow_paths_for_want_of_capacity) {
+TEST_F(slab, counts_slow_paths_of_bins_that_are_empty_and_full_in_turns) {
     size_t i = td_class_of(1024);
     size_t more_than_fit = 4 * TD_SLAB_BUDGET_FIRST_BYTES / 1024;
     auto pass_in_turns = [&] {
@@ -161,16 +161,16 @@ TEST_F(slab, counts_slow_paths_for_want_of_capacity) {
     };
     slab_->budget_bytes = TD_SLAB_BUDGET_FIRST_BYTES;
     pass_in_turns();
-    EXPECT_GE(slab_->unserved, 2 * 90u) << "it is empty and full in turns";
-    uint64_t before = slab_->unserved;
+    EXPECT_GE(slab_->cramped, 2 * 90u) << "it is empty and full in turns";
+    uint64_t before = slab_->cramped;
     std::vector<void *> held = allocate_many(i, 20000);
     deallocate_all(i, held);
-    EXPECT_LE(slab_->unserved, before + 2);
+    EXPECT_LE(slab_->cramped, before + 2);
     slab_->budget_bytes = TD_SLAB_BUDGET_BYTES;
     pass_in_turns();
-    before = slab_->unserved;
+    before = slab_->cramped;
     pass_in_turns();
-    EXPECT_EQ(slab_->unserved, before);
+    EXPECT_EQ(slab_->cramped, before);
 }
 
 // Each transfer moves as much as the middle end keeps together: a broken batch would break all that come after it.

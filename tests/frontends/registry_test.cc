@@ -307,6 +307,44 @@ TEST_F(registry, a_budget_that_many_bins_need_more_of_grows_by_what_that_has_cos
     EXPECT_EQ(budget_of_cramped(100 * count, TD_CRAMPED_PER_MS / 2), small_bytes) << "too seldom to matter";
 }
 
+#if !TD_TINY
+// Objects of up to 1 KiB, each of which takes the place of an earlier one; with the slow paths of the front end.
+void replace_in_turn(struct td_slab *slab, std::vector<std::pair<size_t, void *>> *kept, size_t count,
+                     std::mt19937 *random) {
+    for (size_t step = 0; step < count; step++) {
+        auto &[i, object] = (*kept)[(*random)() % kept->size()];
+        if (object != nullptr && !td_slab_plain_push(slab, td_class_code(i), object)) {
+            td_budget_claim(slab, i);
+            td_slab_overflow(&td_slab_plain_ops, slab, i, object);
+        }
+        i = 1 + (*random)() % TD_TABLE_CLASSES;
+        object = td_slab_plain_pop(slab, td_class_code(i), true);
+        if (object == nullptr) {
+            td_budget_claim(slab, i);
+            object = td_slab_refill(&td_slab_plain_ops, slab, i);
+        }
+    }
+}
+
+// Little is in use; 8,000 to 10,000 slow paths if the budget stays small.
+TEST_F(registry, a_thread_that_keeps_few_objects_of_many_sizes_comes_to_need_few_slow_paths) {
+    constexpr size_t operations = 100000;
+    for (size_t count : {1, 20, 60}) {
+        struct td_slab *slab = begin_thread();
+        std::mt19937 random(1);
+        std::vector<std::pair<size_t, void *>> kept(count);
+        replace_in_turn(slab, &kept, 40 * operations, &random);
+        uint64_t before = td_slab_slow_paths(slab);
+        replace_in_turn(slab, &kept, operations, &random);
+        EXPECT_LE(td_slab_slow_paths(slab) - before, operations / 200) << count << " kept";
+        for (const auto &[i, object] : kept) {
+            deallocate(slab, i, object);
+        }
+        end_thread(slab);
+    }
+}
+#endif
+
 // So many threads at once, which in turns claim what they may, and have walked slow paths enough for all there is.
 std::vector<size_t> budgets_of_busy_threads(size_t count, int64_t balance = 0) {
     std::vector<struct td_slab *> slabs;

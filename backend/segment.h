@@ -63,18 +63,18 @@ struct td_span {
 
 struct td_segment {
     struct td_segment_run run;
-    struct td_segment_run *free_run;    // the descriptor that it will have when it is a free run again
-    uint16_t used_pages;                // set bits in `used`
-    uint16_t longest_free;              // pages in the longest free run
-    uint16_t list;                      // the page heap's: `longest_free` when it was listed last
-    uint16_t dirty_free;                // pages that are dirty and not used
-    uint16_t purgeable;                 // of those, how many may go back: none of a hugepage that is much used
-    uint8_t rebuilds;                   // see td_backend_rebuilds; written with the lock, others read it
-    bool is_split;                      // was a hugepage until the purge split it, or is to become one now
-    bool is_pinned;                     // stays a segment though its last span is freed
-    uint64_t turn;                      // the last round of the purge that it had its turn in; or 0
     struct td_segment *purgeable_next;  // the list of purgeable.h that it is in
     struct td_segment *purgeable_prev;
+    struct td_segment_run *free_run;       // the descriptor that it will have when it is a free run again
+    uint16_t used_pages;                   // set bits in `used`
+    uint16_t longest_free;                 // pages in the longest free run
+    uint16_t list;                         // the page heap's: `longest_free` when it was listed last
+    uint16_t dirty_free;                   // pages that are dirty and not used
+    uint16_t purgeable;                    // of those, how many may go back: none of a hugepage that is much used
+    uint8_t rebuilds;                      // see td_backend_rebuilds; written with the lock, others read it
+    bool is_split;                         // was a hugepage until the purge split it, or is to become one now
+    bool is_pinned;                        // stays a segment though its last span is freed
+    uint64_t turn;                         // the last round of the purge that it had its turn in; or 0
     uint64_t whole_since;                  // when it was looked at and seen as a hugepage much in use; or 0
     uint64_t used[TD_SEGMENT_WORDS];       // a bit per page
     uint64_t dirty[TD_SEGMENT_WORDS];      // a bit per page, set: was handed out since it was last clean

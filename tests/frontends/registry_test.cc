@@ -279,6 +279,17 @@ TEST_F(registry, a_budget_that_is_too_small_for_what_a_thread_allocates_all_the_
     EXPECT_EQ(budget_where_slots_are_missed(2 * TD_UNSERVED_SHARE), size_t{TD_SLAB_BUDGET_SMALL_BYTES});
 }
 
+TEST_F(registry, a_budget_does_not_grow_for_small_objects_where_large_ones_lack_slots) {
+    struct td_slab *slab = begin_thread();
+    for (int i = 0; i < 1000; i++) {
+        slab->refills++;
+        slab->unserved++;
+        claim(slab);
+    }
+    EXPECT_EQ(slab->budget_bytes, size_t{TD_SLAB_BUDGET_SMALL_BYTES});
+    retire_thread(slab);
+}
+
 // The budget of a slab, with nothing in use, after so many slow paths of bins that are empty and full in turns.
 size_t budget_of_cramped(size_t count, size_t per_ms) {
     struct td_slab *slab = begin_thread();

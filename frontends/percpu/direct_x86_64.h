@@ -122,8 +122,8 @@ _Static_assert(TD_RETURN_NULL == 0 && TD_THROW == 1, "names below end so");
 // td_percpu. They find the class by TD_PAGE_MAP_LOOKUP, which the file that defines them includes, and leave all else
 // to another function: everything but NULL where the way is closed.
 #define TD_DIRECT_FREE_PLACE 2432
+#define TD_DIRECT_FREE_RSEQ_CS_OFFSET 104
 #define TD_DIRECT_FREE_MASK 120
-#define TD_DIRECT_FREE_RSEQ_CS_OFFSET 128
 #define TD_DIRECT_FREE_SLABS 144
 
 _Static_assert(offsetof(struct td_percpu, free_descriptor) == TD_DIRECT_FREE_PLACE &&
@@ -189,7 +189,7 @@ _Static_assert(offsetof(struct td_percpu, free_descriptor) == TD_DIRECT_FREE_PLA
 
 // Defines free, or a function like it; `other` is td_free_any, or does the same. And one with a size behind the
 // pointer, of which `codes` has the class codes, or zeros. Each has a `way` of its own, from 0 to 2; with 0 the code is
-// six bytes longer.
+// three bytes longer.
 #define TD_DIRECT_FREE(name, way, specifier)                                                                           \
     TD_DIRECT_FREE_AS(void name(void *pointer __attribute__((unused))) specifier, way, TD_DIRECT_FREE_BEGIN,           \
                       TD_DIRECT_CLASS, td_free_any)

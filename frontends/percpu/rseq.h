@@ -51,12 +51,14 @@ _Static_assert(offsetof(struct td_rseq_area, mm_cid) == 24, "the kernel's layout
 struct td_percpu {
     char padding[TD_TABLE_PLACE - 144];
     // For free and operator delete on x86-64 (see direct_x86_64.h), immutable once td_area_init has decided: their
-    // descriptors; the bits of td_link_to(pointer) that they leave a pointer to others for, none till then; and where
-    // the areas' `rseq_cs` lies, from the thread pointer on.
+    // descriptors; where the areas' `rseq_cs` lies, from the thread pointer on; and the bits of td_link_to(pointer)
+    // that they leave a pointer to others for, none till then. The latter two at places where no object begins.
     struct td_rseq_cs free_descriptor[3];
-    char padding_2[24];
-    uint64_t free_mask;
+    char padding_2[8];
     ptrdiff_t free_rseq_cs_offset;
+    char padding_3[8];
+    uint64_t free_mask;
+    char padding_4[8];
     // Atomic, any thread. Where the field of the rseq area lies that names a slab, in bytes from the thread pointer on,
     // which is the same for all threads: `mm_cid`, or `cpu_id` where the kernel has no mm_cid. 0 until td_area_init has
     // decided. It says where the area is as well, as each word more that is loaded takes half a cycle.
@@ -79,7 +81,12 @@ extern struct td_slab td_no_slab;
 #define TD_NO_INDEX TD_MAX_CPUS
 
 _Static_assert((TD_CPU_SLAB_PLACE - TD_SLAB_PLACE) % 1024 == 0, "kept apart from the objects of each bin");
-_Static_assert(TD_CPU_SLAB_PLACE + sizeof(struct td_slab) <= offsetof(struct td_percpu, free_mask), "as above");
+_Static_assert(TD_CPU_SLAB_PLACE + offsetof(struct td_slab, words_used) <=
+                   offsetof(struct td_percpu, free_rseq_cs_offset),
+               "as above");
+_Static_assert(offsetof(struct td_percpu, free_rseq_cs_offset) % TD_MIN_OBJECT_BYTES == 8 &&
+                   offsetof(struct td_percpu, free_mask) % TD_MIN_OBJECT_BYTES == 8,
+               "kept apart from the first words of objects");
 _Static_assert(offsetof(struct td_percpu, slabs) == TD_TABLE_PLACE, "the paddings leave no gap");
 _Static_assert(sizeof(struct td_rseq_area) == 32, "the sequences find the area that a field is in by rounding down");
 

@@ -258,16 +258,25 @@ static bool make_room(const struct td_slab_ops *ops, struct td_slab *slab, size_
     return is_one_way;
 }
 
+// Whether the stacks could swap, that of frees having `least` objects, and there was room for one more then.
+static bool swap_and_push(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, size_t least,
+                          void *pointer) {
+    return td_bin_swap_stacks(ops, slab, class_index, least) && ops->push_batch(slab, class_index, &pointer, 1) != 0;
+}
+
 void td_slab_overflow(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index, void *pointer) {
     int history = history_of(slab, class_index);
     bool was_one_way = (history & HISTORY_IS_ONE_WAY) != 0;
-    if (td_bin_swap_stacks(ops, slab, class_index, 1) && ops->push_batch(slab, class_index, &pointer, 1) != 0)
+    if (swap_and_push(ops, slab, class_index, td_class_info[class_index].swap_min, pointer))
         return;
     td_store_relaxed(&slab->flushes, td_load_relaxed(&slab->flushes) + 1);
     struct td_bin_view view = td_bin_view(slab, class_index);
     bool was_full = (history & HISTORY_WAS_FULL) != 0;
     bool is_grown = (!was_full || view.capacity < TD_BIN_MAX) &&
                     grow_bin(ops, slab, class_index, &view, td_max(2 * view.capacity, TD_BIN_MIN));
+    // Nothing is in the way of a bin without allocations, that has what it may hold: it swaps with less.
+    if (!is_grown && swap_and_push(ops, slab, class_index, 1, pointer))
+        return;
     if (!is_grown && !was_full)
         note_cramped(slab, class_index, &view);
     bool is_one_way = false;

@@ -52,6 +52,23 @@ class slab_fixture : public testing::Test {
         }
     }
 
+    // So many pairs of an allocation and a free. Returns how many calls took a slow path.
+    size_t take_turns(size_t class_index, size_t pairs) {
+        size_t slow_paths = 0;
+        for (size_t pair = 0; pair < pairs; pair++) {
+            void *object = pop(slab_, class_index);
+            if (object == nullptr) {
+                slow_paths++;
+                object = td_slab_refill(&td_slab_plain_ops, slab_, class_index);
+            }
+            if (!td_slab_plain_push(slab_, td_class_code(class_index), object)) {
+                slow_paths++;
+                td_slab_overflow(&td_slab_plain_ops, slab_, class_index, object);
+            }
+        }
+        return slow_paths;
+    }
+
     std::vector<void *> allocate_many(size_t class_index, size_t count) {
         std::vector<void *> objects;
         for (size_t i = 0; i < count; i++) {

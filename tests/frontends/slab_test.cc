@@ -190,6 +190,23 @@ TEST_F(slab, what_only_passes_through_moves_in_whole_batches) {
     }
 }
 
+// Whatever was allocated at once before: a bin that has just the room for what takes turns grows as well.
+TEST_F(slab, pairs_of_a_small_size_come_to_take_few_slow_paths) {
+    constexpr size_t pairs = 5000;
+    for (size_t i = 1; i <= TD_TABLE_CLASSES; i++) {
+        for (size_t before = 1; before <= TD_BIN_MAX + 2; before++) {
+            struct td_slab *used = std::exchange(slab_, td_slab_new(TD_SLAB_BUDGET_BYTES, 0));
+            ASSERT_NE(slab_, nullptr);
+            deallocate_all(i, allocate_many(i, before));
+            take_turns(i, pairs);
+            EXPECT_LE(take_turns(i, pairs), 2 * pairs / td_class_info[i].swap_min + 1)
+                << "class " << i << ", " << before;
+            td_slab_flush(&td_slab_plain_ops, slab_);
+            free(std::exchange(slab_, used));
+        }
+    }
+}
+
 TEST_F(slab, has_room_for_all_bins_at_their_largest) {
     size_t words = slab_->words_used;
     for (size_t i = 1; i < TD_CLASS_COUNT; i++) {

@@ -199,11 +199,25 @@ TEST_F(slab, pairs_of_a_small_size_come_to_take_few_slow_paths) {
             ASSERT_NE(slab_, nullptr);
             deallocate_all(i, allocate_many(i, before));
             take_turns(i, pairs);
+            uint64_t settled = td_slab_slow_paths(slab_);
             EXPECT_LE(take_turns(i, pairs), 2 * pairs / td_class_info[i].swap_min + 1)
                 << "class " << i << ", " << before;
+            EXPECT_EQ(td_slab_slow_paths(slab_), settled) << "class " << i << ", " << before << ": more than swaps";
             td_slab_flush(&td_slab_plain_ops, slab_);
             free(std::exchange(slab_, used));
         }
+    }
+}
+
+// As a thread might ask that found another CPU's bin empty.
+TEST_F(slab, a_bin_with_one_stack_never_swaps) {
+    for (size_t i = TD_TABLE_CLASSES + 1; i < TD_CLASS_COUNT; i++) {
+        deallocate_all(i, allocate_many(i, TD_BIN_MAX));
+        ASSERT_GT(td_slab_cached_bytes(slab_), 0u);
+        slab_->bins[i].alloc = 0;  // a hint, and none is one
+        struct td_slab_bin expected, desired;
+        EXPECT_FALSE(td_slab_swapped_bin(slab_, i, td_class_info[i].swap_min, &expected, &desired)) << "class " << i;
+        td_slab_flush(&td_slab_plain_ops, slab_);
     }
 }
 

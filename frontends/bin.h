@@ -41,7 +41,7 @@ static inline TD_ALWAYS_INLINE struct td_bin_view td_bin_view(const struct td_sl
 static inline bool td_bin_swap_stacks(const struct td_slab_ops *ops, struct td_slab *slab, size_t class_index,
                                       size_t least) {
     struct td_slab_bin expected, desired;
-    return td_class_has_two_stacks(class_index) && td_slab_swapped_bin(slab, class_index, least, &expected, &desired) &&
+    return td_slab_swapped_bin(slab, class_index, least, &expected, &desired) &&
            ops->replace_bin(slab, class_index, expected, desired);
 }
 

@@ -201,16 +201,16 @@ static inline TD_ALWAYS_INLINE struct td_slab_bin td_slab_load_bin(const struct 
                                 .shape = td_load_relaxed(&bin->shape)};
 }
 
-// What the bin is, and what it is to be once the stacks have swapped. False if they may not: allocations are not
-// out of objects, or there are fewer than `least` frees, as always with `swap_min` of a bin with one stack. Of a bin
-// that may hold TD_BIN_MAX frees more than half of that will do as well: it would get no more objects.
+// What the bin is, and what it is to be once the stacks have swapped. False if they may not: the class has one, or
+// allocations are not out of objects, or there are fewer than `least` frees. Of a bin that may hold TD_BIN_MAX frees
+// more than half of that will do as well: it would get no more objects.
 static inline bool td_slab_swapped_bin(const struct td_slab *slab, size_t class_index, size_t least,
                                        struct td_slab_bin *expected, struct td_slab_bin *desired) {
     *expected = td_slab_load_bin(slab, class_index);
     size_t count = (size_t)expected->free_top - expected->free_bottom;
-    bool is_full_enough = td_class_has_two_stacks(class_index) && count > expected->free_room &&
-                          count + expected->free_room >= TD_BIN_MAX;
-    if (td_link_object(expected->alloc) != NULL || count == 0 || (count < least && !is_full_enough))
+    bool is_full_enough = count > expected->free_room && count + expected->free_room >= TD_BIN_MAX;
+    if (!td_class_has_two_stacks(class_index) || td_link_object(expected->alloc) != NULL || count == 0 ||
+        (count < least && !is_full_enough))
         return false;
     *desired = *expected;
     desired->alloc = td_link_in(expected->free_top);

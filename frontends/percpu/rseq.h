@@ -81,9 +81,8 @@ extern struct td_slab td_no_slab;
 #define TD_NO_INDEX TD_MAX_CPUS
 
 _Static_assert((TD_CPU_SLAB_PLACE - TD_SLAB_PLACE) % 1024 == 0, "kept apart from the objects of each bin");
-_Static_assert(TD_CPU_SLAB_PLACE + offsetof(struct td_slab, words_used) <=
-                   offsetof(struct td_percpu, free_rseq_cs_offset),
-               "as above");
+_Static_assert(TD_CPU_SLAB_PLACE + offsetof(struct td_slab, history) <= offsetof(struct td_percpu, free_rseq_cs_offset),
+               "as above, but for what refills and overflows alone store");
 _Static_assert(offsetof(struct td_percpu, free_rseq_cs_offset) % TD_MIN_OBJECT_BYTES == 8 &&
                    offsetof(struct td_percpu, free_mask) % TD_MIN_OBJECT_BYTES == 8,
                "kept apart from the first words of objects");

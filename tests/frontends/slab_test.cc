@@ -217,6 +217,7 @@ TEST_F(slab, a_bin_with_one_stack_never_swaps) {
         slab_->bins[i].alloc = 0;  // a hint, and none is one
         struct td_slab_bin expected, desired;
         EXPECT_FALSE(td_slab_swapped_bin(slab_, i, td_class_info[i].swap_min, &expected, &desired)) << "class " << i;
+        EXPECT_FALSE(td_slab_swapped_bin(slab_, i, 1, &expected, &desired)) << "class " << i;
         td_slab_flush(&td_slab_plain_ops, slab_);
     }
 }
